@@ -6,7 +6,7 @@ mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reference::{Outcome, judge, test_profiles};
+use reference::{Anchor, Charset, Outcome, builtin_profiles, judge, test_profiles};
 use streams::{Shape, stream};
 
 /// (microseconds since the cases' time 0, verdict, token, attempt) of every verdict.
@@ -66,6 +66,151 @@ fn every_line_of_the_decode_table_is_counted_by_its_reason() {
             .collect();
         assert_eq!(outcome.rejected, expect, "{line}");
     }
+}
+
+/// The table of built-in profiles, by the columns that are easily mistaken.
+#[test]
+fn the_built_in_profiles_are_those_of_the_table() {
+    const H: i64 = 3600;
+    let any = Charset::Any;
+    let ascii = Charset::AsciiPrintable;
+    let (completed, start) = (Anchor::FirstCompleted, Anchor::FirstStart);
+    let expect = [
+        (
+            "dynamodb.TransactWriteItems",
+            36,
+            any,
+            600,
+            completed,
+            24 * H,
+            Some(5),
+        ),
+        (
+            "dynamodb.ExecuteTransaction",
+            36,
+            any,
+            600,
+            completed,
+            24 * H,
+            Some(5),
+        ),
+        ("stripe", 255, any, 24 * H, start, 24 * H, None),
+        ("sqs.SendMessage", 128, ascii, 300, start, H, None),
+        ("http", 255, ascii, 24 * H, start, 24 * H, None),
+        ("default", 512, any, 24 * H, start, 24 * H, None),
+    ];
+    let profiles = builtin_profiles();
+    assert_eq!(profiles.len(), expect.len());
+    for (profile, (name, max_len, charset, window_s, anchor, retention_s, recovery_s)) in
+        profiles.iter().zip(expect)
+    {
+        assert_eq!(profile.name, name);
+        assert_eq!(
+            (profile.token_max_len, profile.charset, profile.anchor),
+            (max_len, charset, anchor),
+            "{name}"
+        );
+        assert_eq!(profile.window_us, window_s * 1_000_000, "{name}");
+        assert_eq!(profile.retention_us, retention_s * 1_000_000, "{name}");
+        assert_eq!(
+            profile.recovery_delay_us,
+            recovery_s.map(|s: i64| s * 1_000_000),
+            "{name}"
+        );
+        assert_eq!(
+            (profile.lease_us, profile.capacity),
+            (60_000_000, 65536),
+            "{name}"
+        );
+        assert!(profile.throttled.contains(&"429".to_string()), "{name}");
+        assert_eq!(profile.failures_remembered, name == "stripe");
+        assert_eq!(profile.mismatch_silent, name == "sqs.SendMessage");
+    }
+}
+
+/// Counters of §8 that no verdict shows: "Counted once per call" and the reasons of a removal.
+#[test]
+fn calls_attempts_removals_and_gaps_are_counted() {
+    let outcome_of = |lines: &[&str]| {
+        let lines: Vec<String> = lines.iter().map(|line| cases::json(line)).collect();
+        judge(&lines, &test_profiles())
+    };
+    let count = |map: &BTreeMap<(String, String), u64>, label: &str| {
+        map.iter()
+            .filter(|((_, found), _)| found == label)
+            .map(|(_, count)| count)
+            .sum::<u64>()
+    };
+    let once = outcome_of(&[
+        "0 start a.1 A",
+        "1 end a.1 ok",
+        "2 call a.1 ok",
+        "3 call a.1 ok",
+        "4 end a.1 ok",
+    ]);
+    assert_eq!((count(&once.calls, "applied"), once.calls.len()), (1, 1));
+    assert_eq!(
+        (count(&once.attempts, "success"), once.attempts.len()),
+        (1, 1)
+    );
+    assert_eq!(once.rejected.get("duplicate"), Some(&2));
+    let retried = outcome_of(&[
+        "0 start a.1 A",
+        "1 end a.1 503",
+        "2 start a.2 A",
+        "3 end a.2 throttle",
+        "4 call a.2 throttle",
+    ]);
+    assert_eq!(
+        (count(&retried.calls, "not_applied"), retried.calls.len()),
+        (1, 1)
+    );
+    assert_eq!(
+        (
+            count(&retried.attempts, "server_error"),
+            count(&retried.attempts, "throttled")
+        ),
+        (1, 1)
+    );
+    let unknown_call = outcome_of(&["0 call a.1 no_response"]);
+    assert_eq!(
+        (
+            count(&unknown_call.calls, "unknown"),
+            unknown_call.attempts.len()
+        ),
+        (1, 0)
+    );
+    let short = |line: &str| format!("{line} api=test.tiny");
+    let fill: Vec<String> = (0..3)
+        .map(|n| short(&format!("{n} end c.1 ok t=u{n}")))
+        .collect();
+    let with = |more: &str| {
+        let mut lines: Vec<&str> = fill.iter().map(String::as_str).collect();
+        let more = short(more);
+        lines.push(&more);
+        outcome_of(&lines)
+    };
+    let in_window = with("29.999 start c.1 A t=v");
+    assert_eq!(
+        (
+            in_window.removed.get("evicted_in_window"),
+            in_window.gaps.get("evicted")
+        ),
+        (Some(&1), Some(&1))
+    );
+    let in_retention = with("30 start c.1 A t=v");
+    assert_eq!(
+        (
+            in_retention.removed.get("evicted_in_retention"),
+            in_retention.gaps.len()
+        ),
+        (Some(&1), 0)
+    );
+    let expired = with("91 start c.1 A t=v");
+    assert_eq!(
+        (expired.removed.get("expired"), expired.removed.len()),
+        (Some(&2), 1)
+    );
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod end;
 mod entry;
 #[path = "reference/fresh.rs"]
 mod fresh;
+#[path = "reference/memory.rs"]
+mod memory;
 #[path = "reference/profile.rs"]
 mod profile;
 #[path = "reference/start.rs"]
@@ -20,7 +22,7 @@ mod start;
 
 use std::collections::BTreeMap;
 
-pub use profile::{Profile, test_profiles};
+pub use profile::{Anchor, Charset, Profile, builtin_profiles, test_profiles};
 
 use profile::Class;
 

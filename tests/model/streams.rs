@@ -2,7 +2,13 @@
 //! calls and fingerprints, so that everything collides with everything; the times prefer the limits of
 //! `reference::test_profiles`, with which the streams are meant to be judged.
 
+#[path = "streams/vocabulary.rs"]
+mod vocabulary;
+
 use serde_json::{Map, Value, json};
+
+pub use vocabulary::MUST_REACH;
+use vocabulary::{APIS, CLIENTS, ENDS, End, JUMPS_MS, PRINTS, STEPS_MS};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
@@ -19,49 +25,6 @@ pub enum Shape {
 impl Shape {
     pub const ALL: [Shape; 4] = [Shape::Hammer, Shape::FreshToken, Shape::Crowd, Shape::Mixed];
 }
-
-/// What a set of streams of all shapes must reach: verdicts, reject reasons, removals, gaps.
-pub const MUST_REACH: &[&str] = &[
-    "first_use",
-    "sdk_retry",
-    "safe_retry",
-    "replay",
-    "retry_after_cancel",
-    "in_progress_local",
-    "in_flight_collision",
-    "cross_client_collision",
-    "in_progress_remote",
-    "in_progress_exhausted",
-    "retry_budget_too_short",
-    "parameter_mismatch",
-    "encoding_mismatch",
-    "remote_mismatch",
-    "changed_after_cancel",
-    "window_edge",
-    "reuse_after_window",
-    "token_recycled",
-    "double_execution",
-    "fresh_token_after_unknown",
-    "stuck_in_flight",
-    "token_invalid",
-    "hard_coded_token",
-    "rejected malformed",
-    "rejected too_long",
-    "rejected unsupported_version",
-    "rejected unknown_type",
-    "rejected invalid_field",
-    "rejected missing_field",
-    "rejected duplicate",
-    "removed expired",
-    "removed evicted_in_window",
-    "removed evicted_in_retention",
-    "gap evicted",
-    "gap open_attempts_overflow",
-    "call applied",
-    "call not_applied",
-    "call in_progress_exhausted",
-    "call unknown",
-];
 
 /// SplitMix64.
 struct Random(u64);
@@ -110,96 +73,6 @@ struct Generator {
     apis: Vec<&'static str>,
     tokens: usize,
 }
-
-const APIS: &[&str] = &[
-    "dynamodb.TransactWriteItems",
-    "dynamodb.ExecuteTransaction",
-    "stripe",
-    "sqs.SendMessage",
-    "http",
-    "payments.Charge",
-    "test.short",
-    "test.from_start",
-    "test.tiny",
-    "test.sticky",
-    "test.silent",
-    "test.uuid",
-    "test.long_lease",
-];
-const CLIENTS: &[Option<&str>] = &[
-    Some("orders-1/7"),
-    Some("orders-1/7"),
-    Some("orders-2/9"),
-    None,
-];
-const PRINTS: &[Option<&str>] = &[Some("A"), Some("A"), Some("A"), Some("B"), Some("C"), None];
-/// Outcome, code, status.
-type End = (&'static str, Option<&'static str>, Option<i64>);
-const ENDS: &[End] = &[
-    ("ok", None, None),
-    ("ok", None, Some(200)),
-    ("ok", None, None),
-    ("no_response", None, None),
-    ("no_response", None, None),
-    ("error", Some("TransactionInProgressException"), Some(400)),
-    (
-        "error",
-        Some("com.amazonaws.dynamodb.v20120810#TransactionInProgressException"),
-        None,
-    ),
-    (
-        "error",
-        Some("TransactionInProgressException:http://internal/"),
-        None,
-    ),
-    ("error", None, Some(409)),
-    (
-        "error",
-        Some("IdempotentParameterMismatchException"),
-        Some(400),
-    ),
-    (
-        "error",
-        Some("IdempotentParameterMismatchException"),
-        Some(400),
-    ),
-    ("error", Some("idempotency_error"), Some(400)),
-    ("error", None, Some(422)),
-    ("error", Some("TransactionCanceledException"), Some(400)),
-    ("error", Some("TransactionCanceledException"), None),
-    ("error", Some("ThrottlingException"), Some(400)),
-    ("error", None, Some(429)),
-    ("error", Some("ValidationException"), Some(400)),
-    ("error", Some("SomethingElse"), Some(404)),
-    ("error", Some("SomethingElse"), None),
-    ("error", Some("InternalServerError"), Some(500)),
-    ("error", None, Some(503)),
-    ("error", None, Some(408)),
-    ("error", Some("ReadTimeoutError"), Some(400)),
-];
-/// Milliseconds: nothing, network times, and what lies around lease, recovery delay, windows and expiry.
-const STEPS_MS: &[i64] = &[
-    0, 0, 0, 0, 1, 7, 50, 50, 300, 300, 900, 1_000, 1_000, 2_000, 4_999, 5_000, 7_999, 8_000, 8_001,
-];
-const JUMPS_MS: &[i64] = &[
-    15_000,
-    29_000,
-    29_999,
-    30_000,
-    31_000,
-    60_000,
-    59_999,
-    90_000,
-    89_999,
-    120_000,
-    300_000,
-    599_000,
-    600_000,
-    601_000,
-    3_900_000,
-    86_400_000,
-    172_800_000,
-];
 
 /// `events` JSON lines, the same for the same arguments.
 pub fn stream(seed: u64, shape: Shape, events: usize) -> Vec<String> {
