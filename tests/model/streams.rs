@@ -72,6 +72,14 @@ struct Generator {
     calls: usize,
     apis: Vec<&'static str>,
     tokens: usize,
+    /// Most attempts end before anything else happens to their token.
+    calm: bool,
+    /// The latest line is a start.
+    just_started: bool,
+    /// Answers that this stream prefers, so that some streams hear little else.
+    favoured: [End; 2],
+    /// Attempts whose end was sent first; their start follows.
+    late: Vec<Sent>,
 }
 
 /// `events` JSON lines, the same for the same arguments.
@@ -90,12 +98,17 @@ pub fn stream(seed: u64, shape: Shape, events: usize) -> Vec<String> {
                 "http",
                 "payments.Charge",
             ])],
-            7,
+            4,
         ),
         Shape::Crowd => (vec!["test.tiny", "test.tiny", *random.pick(APIS)], 9),
         Shape::Mixed => (APIS.to_vec(), 2),
     };
     let now_ms = 1_700_000_000_000 + random.below(1_000_000) as i64;
+    let calm = random.percent(50);
+    let favoured = match shape {
+        Shape::FreshToken => [("no_response", None, None), *random.pick(ENDS)],
+        _ => [*random.pick(ENDS), *random.pick(ENDS)],
+    };
     let mut generator = Generator {
         random,
         shape,
@@ -104,6 +117,10 @@ pub fn stream(seed: u64, shape: Shape, events: usize) -> Vec<String> {
         calls: 0,
         apis,
         tokens,
+        calm,
+        just_started: false,
+        favoured,
+        late: Vec::new(),
     };
     (0..events).map(|_| generator.line()).collect()
 }
@@ -116,6 +133,13 @@ impl Generator {
             .percent(if self.shape == Shape::Mixed { 6 } else { 1 })
         {
             return self.unusable();
+        }
+        if !self.late.is_empty() && self.random.percent(15) {
+            let sent = self.late.swap_remove(self.random.below(self.late.len()));
+            return self.start(&sent);
+        }
+        if self.calm && self.just_started && self.random.percent(80) {
+            return self.last_as_end();
         }
         let again = match self.shape {
             Shape::Hammer => 50,
@@ -156,7 +180,11 @@ impl Generator {
     }
 
     fn token(&mut self, api: &str) -> String {
-        let number = self.random.below(self.tokens);
+        let number = match self.shape {
+            // The former tokens are left behind one by one.
+            Shape::FreshToken => self.calls / 3 + self.random.below(self.tokens),
+            _ => self.random.below(self.tokens),
+        };
         if self.random.percent(2) {
             return match self.random.below(4) {
                 0 => String::new(),
@@ -184,12 +212,23 @@ impl Generator {
             fp: None,
         };
         let line = self.same_token(sent);
-        // An end that overtakes its start: the start follows, if at all, as an echo of this one.
-        if self.random.percent(8) {
-            self.last_as_end()
+        if self.random.percent(10) {
+            self.end_first()
         } else {
             line
         }
+    }
+
+    /// An end that overtakes its start.
+    fn end_first(&mut self) -> String {
+        if let Some(mut sent) = self.sent.last().cloned() {
+            let line = self.end(&sent);
+            // The fingerprint is often news.
+            sent.fp = *self.random.pick(PRINTS);
+            self.late.push(sent);
+            return line;
+        }
+        self.unusable()
     }
 
     fn last_as_end(&mut self) -> String {
@@ -214,7 +253,9 @@ impl Generator {
         if self.random.percent(50) {
             sent.client = *self.random.pick(CLIENTS);
         }
-        if self.random.percent(60) {
+        if self.shape == Shape::FreshToken && self.random.percent(85) {
+            sent.fp = PRINTS[0];
+        } else if self.random.percent(60) {
             sent.fp = *self.random.pick(PRINTS);
         }
         self.sent.push(sent.clone());
@@ -278,21 +319,16 @@ impl Generator {
     }
 
     fn start(&mut self, sent: &Sent) -> String {
+        self.just_started = true;
         let fields = self.attempt_fields("attempt_start", sent);
         Value::Object(fields).to_string()
     }
 
     fn answer(&mut self, fields: &mut Map<String, Value>) {
-        let favoured: &[End] = match self.shape {
-            Shape::FreshToken => &[("no_response", None, None)],
-            _ => ENDS,
+        let (outcome, code, status) = match self.random.percent(50) {
+            true => *self.random.pick(&self.favoured.clone()),
+            false => *self.random.pick(ENDS),
         };
-        let list = if self.random.percent(50) {
-            favoured
-        } else {
-            ENDS
-        };
-        let (outcome, code, status) = *self.random.pick(list);
         fields.insert("outcome".into(), json!(outcome));
         if let Some(code) = code {
             fields.insert("error".into(), json!(code));
@@ -303,6 +339,7 @@ impl Generator {
     }
 
     fn end(&mut self, sent: &Sent) -> String {
+        self.just_started = false;
         let mut fields = self.attempt_fields("attempt_end", sent);
         self.answer(&mut fields);
         if self.random.percent(40) {

@@ -83,4 +83,10 @@ pub const CASES: &[Case] = &[
         &[(0., "first_use", "t", 1), (1., "first_use", "u", 1), (2., "first_use", "v", 1), (3., "first_use", "w", 1), (4., "first_use", "x", 1), (6., "first_use", "y", 1)], 0),
     case("two equal calls with different tokens are no finding", "§4 rules", &["0 start a.1 A", "1 start b.1 A t=u", "2 end a.1 ok", "3 end b.1 ok t=u"],
         &[(0., "first_use", "t", 1), (1., "first_use", "u", 1)], 0),
+    case("no double_execution by an attempt_end of the class of the call_end", "fine print 7", &["0 start a.1 A", "1 end a.1 ok wu=1", "2 start b.1 A", "3 call b.1 ok", "4 end b.1 ok wu=1"],
+        &[(0., "first_use", "t", 1), (2., "replay", "t", 1)], 0),
+    case("call-level verdicts carry the highest number", "fine print 7", &["0 start a.2 A", "1 end a.2 busy", "6 start a.1 A", "7 call a.1 busy"],
+        &[(0., "first_use", "t", 2), (1., "in_progress_remote", "t", 2), (6., "sdk_retry", "t", 1), (7., "in_progress_exhausted", "t", 2), (7., "retry_budget_too_short", "t", 2)], 0),
+    case("the fresh token's client must wait for the former outcome", "fine print 11 (b)", &["0 start a.1 A cl=x", "1 start b.1 A cl=y", "2 start c.1 A t=u cl=y", "3 end b.1 throttle cl=y", "4 end a.1 no_response cl=x"],
+        &[(0., "first_use", "t", 1), (1., "cross_client_collision", "t", 1), (2., "first_use", "u", 1)], 0),
 ];

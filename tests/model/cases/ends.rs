@@ -107,4 +107,10 @@ pub const CASES: &[Case] = &[
         &[(0., "first_use", "t", 1), (2., "replay", "t", 1)], 0),
     case("a throttled answer is not remembered", "fine print 12", &["0 start a.1 A api=stripe", "1 end a.1 429 api=stripe", "2 start b.1 A api=stripe"],
         &[(0., "first_use", "t", 1), (2., "safe_retry", "t", 1)], 0),
+    case("an end without a start has started at its at minus its duration", "fine print 4, 8", &["0 start a.1 A", "2 end a.1 throttle", "3 end b.1 busy fp=A ms=2000", "4 end c.1 busy fp=A"],
+        &[(0., "first_use", "t", 1), (3., "in_progress_local", "t", 1), (4., "in_progress_remote", "t", 1)], 0),
+    case("four fingerprints of successes are remembered", "fine print 3", &["0 start a.1 A", "1 end a.1 ok", "601 start b.1 B", "602 end b.1 ok", "1202 start c.1 B", "1203 end c.1 ok wu=1"],
+        &[(0., "first_use", "t", 1), (601., "token_recycled", "t", 1), (1202., "reuse_after_window", "t", 1), (1203., "double_execution", "t", 1)], 1),
+    case("a forgotten call's ambiguous end keeps the token unknown", "fine print 1", &["0 start a.1 A", "1 end a.1 no_response", "2 start b.1 A", "3 end b.1 throttle", "4 start c.1 A", "5 end c.1 throttle", "6 start d.1 A", "7 end d.1 throttle", "8 start e.1 A", "9 end e.1 throttle", "10 start f.1 A", "11 end f.1 throttle", "12 start g.1 A", "13 end g.1 throttle", "14 start h.1 A", "15 end h.1 throttle", "16 start i.1 A", "17 end i.1 throttle", "18 start j.1 B"],
+        &[(0., "first_use", "t", 1), (2., "safe_retry", "t", 1), (4., "safe_retry", "t", 1), (6., "safe_retry", "t", 1), (8., "safe_retry", "t", 1), (10., "safe_retry", "t", 1), (12., "safe_retry", "t", 1), (14., "safe_retry", "t", 1), (16., "safe_retry", "t", 1), (18., "parameter_mismatch", "t", 1)], 0),
 ];

@@ -106,4 +106,12 @@ pub const CASES: &[Case] = &[
         &[(0., "first_use", "t", 1), (500., "retry_after_cancel", "t", 1), (1099., "replay", "t", 1), (1100., "window_edge", "t", 1)], 0),
     case("an unknown api is judged by default", "§2 api", &["0 start a.1 A api=pay", "1 end a.1 TransactionInProgressException api=pay", "2 start b.1 A api=pay", "3 end b.1 429 api=pay", "4 start c.1 A api=pay"],
         &[(0., "first_use", "t", 1), (2., "safe_retry", "t", 1), (4., "safe_retry", "t", 1)], 0),
+    case("a safe_retry on a rejected token starts a window anew", "fine print 3", &["0 start a.1 A", "1 end a.1 throttle", "500 start b.1 B", "501 end b.1 ok", "1099 start c.1 B", "1100 start d.1 B"],
+        &[(0., "first_use", "t", 1), (500., "safe_retry", "t", 1), (1099., "replay", "t", 1), (1100., "window_edge", "t", 1)], 0),
+    case("an overtaken attempt is not open", "sdk_retry", &["0 start a.1 A", "1 end a.1 throttle", "2 start a.3 A", "3 end a.3 throttle", "4 start a.2 A", "5 start b.1 A"],
+        &[(0., "first_use", "t", 1), (2., "sdk_retry", "t", 3), (4., "sdk_retry", "t", 2), (5., "safe_retry", "t", 1)], 0),
+    case("the same call in a new lifecycle", "fine print 2", &["0 start a.1 A", "1 end a.1 cancel", "2 start b.1 B", "3 start a.2 A"],
+        &[(0., "first_use", "t", 1), (2., "changed_after_cancel", "t", 1), (3., "sdk_retry", "t", 2)], 0),
+    case("without call, the newest attempt is continued", "fine print 1", &["0 start -.1 A", "1 start -.1 A", "2 start -.2 A", "3 end -.1 throttle", "4 end -.2 throttle", "5 start b.1 B"],
+        &[(0., "first_use", "t", 1), (1., "in_flight_collision", "t", 1), (2., "sdk_retry", "t", 2), (5., "parameter_mismatch", "t", 1)], 0),
 ];
