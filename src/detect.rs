@@ -380,15 +380,19 @@ impl Detector {
         sender: Sender,
         out: &mut Verdicts,
     ) {
-        let class = self.profiles[id.0].classify(event);
-        match event.kind {
-            Kind::AttemptEnd => return out.observations.push(Observation::Attempt(id, class)),
-            Kind::CallEnd => {
-                return out
-                    .observations
+        if event.kind != Kind::AttemptStart {
+            let class = self.profiles[id.0].classify(event);
+            let ends_call = class.ends_call() || event.max_attempts == Some(event.attempt);
+            let whole_call = event.kind == Kind::CallEnd && event.call.is_some();
+            if !whole_call {
+                out.observations.push(Observation::Attempt(id, class));
+            }
+            // Without a memory of the call, its end is counted where it is told only once.
+            if whole_call || (event.call.is_none() && ends_call) {
+                out.observations
                     .push(Observation::Call(id, CallOutcome::from(class)));
             }
-            Kind::AttemptStart | Kind::ClientReport => {}
+            return;
         }
         let mut token = self.new_token(event, Life::new(1, self.now, self.order));
         let who = Who {

@@ -64,11 +64,7 @@ impl Judge<'_> {
             let wrote = event.write_units.is_some_and(|units| units > 0.0);
             self.answer(token, index, class, ClosedBy::OwnEnd, wrote);
         }
-        let final_class = matches!(
-            class,
-            Class::Success | Class::Cancelled | Class::Mismatch | Class::Rejected
-        );
-        if final_class || last {
+        if class.ends_call() || last {
             self.end_call(token, serial, class);
         }
         true

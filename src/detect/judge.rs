@@ -71,8 +71,12 @@ impl Judge<'_> {
         who: &Who,
         verdict: Verdict,
         facts: Facts,
-        to: Pointer,
+        mut to: Pointer,
     ) -> u64 {
+        // Nobody holds a token against itself.
+        if to.token.is_none() {
+            to.holder = to.holder.filter(|holder| holder.serial != who.serial);
+        }
         self.observe(Observation::Verdict(self.id, verdict, who.trace));
         if verdict.is_finding() {
             token.life.history.pending |= self.options.trace != Trace::Off;

@@ -54,10 +54,12 @@ impl World {
             .or_default() += 1;
     }
 
-    /// An end with a token that is not tracked is counted only.
+    /// An end with a token that is not tracked is counted only. That a named call ended is counted at
+    /// its `call_end`: nobody could tell otherwise that it had been counted before.
     fn untracked_end(&mut self, event: &Event, class: Class) {
         self.count_attempt(event, class);
-        if ends_call(class) || event.max_attempts == Some(event.attempt) {
+        let last = ends_call(class) || event.max_attempts == Some(event.attempt);
+        if last && event.call.is_none() {
             self.count_call(&event.api, class);
         }
     }
