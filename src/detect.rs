@@ -33,7 +33,7 @@ use judge::{Judge, Pointer, Sender};
 use leases::{Lease, Leases};
 use message::Facts;
 use names::Names;
-use profile::{Profile, Zone};
+use profile::Profile;
 use table::{Key, Table};
 use time::Timestamp;
 use token::{Life, Note, Token, Who};
@@ -572,6 +572,7 @@ impl Detector {
             {
                 old.life.note = Some(Box::new(Note {
                     key,
+                    text: fresh.text.clone(),
                     who: who.clone(),
                 }));
             }
@@ -595,18 +596,20 @@ impl Detector {
         {
             return;
         }
-        let (facts, pointer) = (Facts::of(old), old.unresolved());
-        let Some(fresh) = table.get(note.key, self.now) else {
-            return;
-        };
-        if fresh.reported_as_fresh || matches!(fresh.status, Status::Cancelled | Status::Rejected) {
+        let (facts, mut pointer) = (Facts::of(old), Some(old.unresolved()));
+        let refuted = table.get(note.key, self.now).is_some_and(|fresh| {
+            fresh.reported_as_fresh || matches!(fresh.status, Status::Cancelled | Status::Rejected)
+        });
+        if refuted {
             return;
         }
+        let (api, scope) = (old.api, old.scope);
         if let Some(old) = table.get_mut(key, self.now) {
             old.life.reported = true;
         }
-        self.with_token(id, note.key, out, |judge, fresh| {
+        let mut report = |judge: &mut Judge<'_>, fresh: &mut Token| {
             fresh.reported_as_fresh = true;
+            let pointer = pointer.take().unwrap_or_default();
             judge.give(
                 fresh,
                 &note.who,
@@ -614,7 +617,13 @@ impl Detector {
                 facts,
                 pointer,
             );
-        });
+        };
+        if self.with_token(id, note.key, out, &mut report).is_none() {
+            // The fresh token is forgotten by now, what it did is not.
+            let life = Life::new(1, note.who.since, self.order);
+            let mut fresh = Token::new(&note.text.to_string(), api, scope, life);
+            report(&mut self.judge_of(id, note.key, out), &mut fresh);
+        }
     }
 
     fn place(&self, token: &Token) -> Option<Place> {
@@ -650,11 +659,7 @@ impl Detector {
     fn remove(&mut self, id: ProfileId, mut token: Token, out: &mut Verdicts) {
         let profile = &self.profiles[id.0];
         let expired = self.now >= token.last_seen + profile.ttl();
-        let first_start = token.life.first_start;
-        let in_window = match &token.life.success {
-            Some(success) => profile.zone(first_start, success.at, self.now) != Zone::Past,
-            None => token.status == Status::InFlight || self.now < first_start + profile.window,
-        };
+        let in_window = self.now < token.last_seen + profile.window;
         let reason = match (expired, in_window) {
             (true, _) => Removal::Expired,
             (false, true) => Removal::EvictedInWindow,

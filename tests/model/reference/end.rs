@@ -35,6 +35,7 @@ impl World {
         };
         self.end_attempt(index, attempt, class, event, &profile);
         self.settle(index, before);
+        self.make_room(&event.api);
         Ok(())
     }
 
