@@ -13,6 +13,7 @@ pub mod trace;
 pub mod verdict;
 
 mod end;
+mod fresh;
 mod history;
 mod judge;
 mod leases;
@@ -29,6 +30,7 @@ use std::num::NonZeroUsize;
 
 use event::{Event, Kind};
 use finding::{CallOutcome, Gap, Observation, ProfileId, Removal, Status, Verdicts};
+use fresh::ReportedFresh;
 use judge::{Judge, Pointer, Sender};
 use leases::{Lease, Leases};
 use message::Facts;
@@ -36,7 +38,7 @@ use names::Names;
 use profile::Profile;
 use table::{Key, Table};
 use time::Timestamp;
-use token::{Life, Note, Token, Who};
+use token::{Life, Token, Who};
 use undecided::{Place, Undecided};
 use verdict::{Severity, Verdict};
 
@@ -97,6 +99,7 @@ pub struct Detector {
     tables: Vec<Option<Table>>,
     leases: Leases,
     undecided: Undecided,
+    reported_fresh: ReportedFresh,
     names: Names,
     /// Lifecycles of unknown outcome that wait one more lease before they are handed out.
     settling: Vec<VecDeque<(Timestamp, Key)>>,
@@ -122,6 +125,7 @@ impl Detector {
             tables: profiles.iter().map(|_| None).collect(),
             leases: Leases::new(profiles.len()),
             undecided: Undecided::default(),
+            reported_fresh: ReportedFresh::default(),
             names: Names::new(),
             settling: profiles.iter().map(|_| VecDeque::new()).collect(),
             now: Timestamp::MIN,
@@ -518,111 +522,6 @@ impl Detector {
         let table = self.tables[id.0].get_or_insert_with(|| Table::new(capacity, profile.ttl()));
         if let Some((_, removed)) = table.insert(key, token) {
             self.remove(id, removed, out);
-        }
-    }
-
-    /// Fine print 11, at the first use of `fresh`: is its request undecided under other tokens?
-    fn compare_fresh(
-        &mut self,
-        id: ProfileId,
-        key: Key,
-        fresh: &mut Token,
-        who: Who,
-        out: &mut Verdicts,
-    ) {
-        let (Some(place), Some(table)) = (self.place(fresh), self.tables[id.0].as_mut()) else {
-            return;
-        };
-        let (now, window) = (self.now, self.profiles[id.0].window);
-        let candidates = self.undecided.latest(place.request);
-        let candidates: Vec<Key> = candidates
-            .filter(|(place, other)| *other != key && now < place.first_start + window)
-            .map(|(_, other)| other)
-            .collect();
-        let mut reported: Option<(Facts, Pointer)> = None;
-        for &other in &candidates {
-            let Some(old) = table.get_mut(other, now) else {
-                continue;
-            };
-            if old.status == Status::Unknown && !old.life.reported {
-                old.life.reported = true;
-                reported.get_or_insert_with(|| (Facts::of(old), old.unresolved()));
-            }
-        }
-        if let Some((facts, pointer)) = reported {
-            fresh.reported_as_fresh = true;
-            self.judge_of(id, key, out).give(
-                fresh,
-                &who,
-                Verdict::FreshTokenAfterUnknown,
-                facts,
-                pointer,
-            );
-            return;
-        }
-        for other in candidates {
-            let old = table
-                .get_mut(other, now)
-                .filter(|old| old.status == Status::InFlight);
-            let Some(old) = old else { continue };
-            let waits = |attempt: &token::Attempt| attempt.is_open() || attempt.is_unresolved();
-            if old
-                .current()
-                .any(|attempt| attempt.client == who.client && waits(attempt))
-            {
-                old.life.note = Some(Box::new(Note {
-                    key,
-                    text: fresh.text.clone(),
-                    who: who.clone(),
-                }));
-            }
-        }
-    }
-
-    /// Fine print 11 b: the outcome of a token became unknown; was its request sent under another?
-    fn report_noted(&mut self, id: ProfileId, key: Key, out: &mut Verdicts) {
-        let Some(table) = self.tables[id.0].as_mut() else {
-            return;
-        };
-        let Some(old) = table.get(key, self.now).filter(|old| !old.life.reported) else {
-            return;
-        };
-        let Some(note) = old.life.note.as_deref().cloned() else {
-            return;
-        };
-        if !old
-            .current()
-            .any(|attempt| attempt.client == note.who.client && attempt.is_unresolved())
-        {
-            return;
-        }
-        let (facts, mut pointer) = (Facts::of(old), Some(old.unresolved()));
-        let refuted = table.get(note.key, self.now).is_some_and(|fresh| {
-            fresh.reported_as_fresh || matches!(fresh.status, Status::Cancelled | Status::Rejected)
-        });
-        if refuted {
-            return;
-        }
-        let (api, scope) = (old.api, old.scope);
-        if let Some(old) = table.get_mut(key, self.now) {
-            old.life.reported = true;
-        }
-        let mut report = |judge: &mut Judge<'_>, fresh: &mut Token| {
-            fresh.reported_as_fresh = true;
-            let pointer = pointer.take().unwrap_or_default();
-            judge.give(
-                fresh,
-                &note.who,
-                Verdict::FreshTokenAfterUnknown,
-                facts,
-                pointer,
-            );
-        };
-        if self.with_token(id, note.key, out, &mut report).is_none() {
-            // The fresh token is forgotten by now, what it did is not.
-            let life = Life::new(1, note.who.since, self.order);
-            let mut fresh = Token::new(&note.text.to_string(), api, scope, life);
-            report(&mut self.judge_of(id, note.key, out), &mut fresh);
         }
     }
 

@@ -129,7 +129,8 @@ impl Judge<'_> {
 
     fn give_at(&mut self, token: &mut Token, index: usize, verdict: Verdict) {
         let who = token.who(index);
-        let facts = Facts::of(token);
+        let mut facts = Facts::of(token);
+        facts.first_start = token.attempts[index].life_start;
         self.give(token, &who, verdict, facts, None.into());
     }
 
@@ -326,15 +327,9 @@ impl Judge<'_> {
         }
         self.give_at(token, last, Verdict::InProgressExhausted);
         let attempt = &token.attempts[last];
-        let waited = attempt.start.since(token.life.first_start);
-        let current = attempt.life == token.life.number;
-        if current
-            && first_seen
-            && self
-                .profile
-                .recovery_delay
-                .is_some_and(|delay| waited < delay)
-        {
+        let waited = attempt.start.since(attempt.life_start);
+        let delay = self.profile.recovery_delay;
+        if first_seen && delay.is_some_and(|delay| waited < delay) {
             self.give_at(token, last, Verdict::RetryBudgetTooShort);
         }
     }

@@ -183,6 +183,7 @@ impl Judge<'_> {
             client,
             number: event.attempt,
             life,
+            life_start: token.life.first_start,
             start,
             order: None,
             print: Print {

@@ -103,6 +103,8 @@ pub struct Attempt {
     pub number: u64,
     /// The lifecycle it belongs to.
     pub life: u32,
+    /// First start of that lifecycle.
+    pub life_start: Timestamp,
     pub start: Timestamp,
     /// Order of input of its start; `None` if only its end was seen.
     pub order: Option<u64>,
@@ -150,6 +152,7 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 pub struct Note {
     pub key: Key,
+    pub born: u64,
     pub text: Text,
     pub who: Who,
 }
@@ -241,8 +244,8 @@ pub struct Token {
     pub successes: Vec<(Print, Who)>,
     pub seen: Vec<Seen>,
     pub hard_coded_given: bool,
-    /// Whether it was reported as the fresh token of an unknown outcome.
-    pub reported_as_fresh: bool,
+    /// Order of input of the event that added it: tells it from an earlier entry of the same token.
+    pub born: u64,
 }
 
 impl Token {
@@ -253,6 +256,7 @@ impl Token {
             scope,
             last_seen: life.first_start,
             status: Status::InFlight,
+            born: life.order,
             life,
             place: None,
             calls: Vec::with_capacity(1),
@@ -261,7 +265,6 @@ impl Token {
             successes: Vec::new(),
             seen: Vec::new(),
             hard_coded_given: false,
-            reported_as_fresh: false,
         }
     }
 
