@@ -85,7 +85,7 @@ class Attempt:
             self._open = False
             duration_ms = (time.monotonic() - self._started) * 1000
             self._outcome = _outcome_fields(outcome, error, http_status, request_id)
-            if not self._observed or not transport.accepting:
+            if not self._observed:
                 transport.skip()
             else:
                 transport.send(
@@ -106,7 +106,7 @@ class Attempt:
             if self._pid != os.getpid() or not self._outcome:
                 return
             outcome, self._outcome = self._outcome, ""
-            if not self._observed or not transport.accepting:
+            if not self._observed:
                 transport.skip()
                 return
             transport.send(
