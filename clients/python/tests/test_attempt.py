@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import urllib.error
 
@@ -72,7 +73,7 @@ class Reply:
             Answered({"Error": {"Code": "X"}, "ResponseMetadata": {"HTTPStatusCode": 400}}),
             {"outcome": "error", "error": "X", "http_status": 400},
         ),
-        (urllib.error.HTTPError("http://x", 503, "", {}, None), {"outcome": "error", "http_status": 503}),
+        (urllib.error.HTTPError("http://x", 503, "", {}, io.BytesIO()), {"outcome": "error", "http_status": 503}),
     ],
 )
 def test_an_exception_tells_what_it_knows(transport, collector, raised, expected):
