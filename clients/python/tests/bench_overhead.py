@@ -56,7 +56,7 @@ def measure(state: str, pace: str, attempts_between_pauses: int, pause_s: float)
         body = body_of(token)
         began = time.perf_counter_ns()
         attempt = oncewatch.begin(
-            API, token, body=body, token_field="ClientRequestToken", ignored_fields=IGNORED, call=token, scope="eu-west-1"
+            API, token, body=body, token_field="ClientRequestToken", ignored_fields=IGNORED, call=token, scope="eu"
         )
         attempt.end("ok", http_status=200, request_id="0123456789ABCDEF", write_units=4.0)
         durations.append(time.perf_counter_ns() - began)

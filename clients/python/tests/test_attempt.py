@@ -141,7 +141,16 @@ def test_wrong_types_are_counted_and_not_raised(transport, collector):
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0, "0"), (2.5, "2.5"), (1e-7, "1e-07"), (True, None), (-1, None), ("1", None), (float("nan"), None), (None, None)],
+    [
+        (0, "0"),
+        (2.5, "2.5"),
+        (1e-7, "1e-07"),
+        (True, None),
+        (-1, None),
+        ("1", None),
+        (float("nan"), None),
+        (None, None),
+    ],
 )
 def test_numbers(value, written):
     assert _event.number_field("n", value) == (f',"n":{written}' if written else "")

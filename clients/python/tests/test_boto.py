@@ -64,25 +64,31 @@ def test_success_tells_everything(client, dynamo, collector):
         "client": f"{os.environ.get('HOSTNAME') or socket.gethostname()}/{os.getpid()}",
         "scope": "eu-west-1",
     }
-    assert start.items() >= {
-        **common,
-        "type": "attempt_start",
-        "attempt": 1,
-        "max_attempts": 4,
-        "token_origin": "caller",
-        "fp": expected.fp,
-        "fp_raw": expected.fp_raw,
-    }.items()
-    assert end.items() >= {
-        **common,
-        "type": "attempt_end",
-        "attempt": 1,
-        "outcome": "ok",
-        "http_status": 200,
-        "request_id": "REQ1",
-        "read_units": 0.5,
-        "write_units": 6.0,
-    }.items()
+    assert (
+        start.items()
+        >= {
+            **common,
+            "type": "attempt_start",
+            "attempt": 1,
+            "max_attempts": 4,
+            "token_origin": "caller",
+            "fp": expected.fp,
+            "fp_raw": expected.fp_raw,
+        }.items()
+    )
+    assert (
+        end.items()
+        >= {
+            **common,
+            "type": "attempt_end",
+            "attempt": 1,
+            "outcome": "ok",
+            "http_status": 200,
+            "request_id": "REQ1",
+            "read_units": 0.5,
+            "write_units": 6.0,
+        }.items()
+    )
     assert over.items() >= {**common, "type": "call_end", "attempts": 1, "outcome": "ok"}.items()
     assert 0 < end["duration_ms"] <= over["duration_ms"] < 5000
     assert start["at"] <= end["at"] <= over["at"]
@@ -259,7 +265,7 @@ def test_session_covers_later_clients_once(dynamo, transport, collector, kind):
 def test_resource_and_scope(dynamo, transport, collector):
     resource = boto3.resource("dynamodb", endpoint_url=dynamo.url, **CREDENTIALS)
     oncewatch.instrument(resource, scope="123456789012/eu-west-1")
-    resource.meta.client.transact_write_items(TransactItems=[{"Delete": {"TableName": "t", "Key": {"id": "1"}}}])
+    resource.meta.client.transact_write_items(TransactItems=[{"Delete": {"TableName": "orders", "Key": {"id": "1"}}}])
     assert collector.wait(3)[0]["scope"] == "123456789012/eu-west-1"
 
 

@@ -347,10 +347,12 @@ def test_fork_speaks_for_itself(collector):
 
 
 def test_a_child_does_not_keep_the_parents_connection(collector):
-    """Or the sidecar would not notice the parent's end."""
+    """Or the sidecar would not notice the parent's end. The sender is amid a write when the process forks."""
+    collector.paused.set()
     done = run_python(
         "import stat, warnings; warnings.simplefilter('ignore')\n"
-        "oncewatch.begin('default', 't').end(); oncewatch.flush(1)\n"
+        "for _ in range(1500): oncewatch.begin('default', 't').end()\n"
+        "time.sleep(0.1)\n"
         "def sockets():\n"
         "    found = 0\n"
         "    for fd in range(3, 256):\n"

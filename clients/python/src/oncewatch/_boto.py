@@ -61,9 +61,7 @@ def instrument(obj: T, *, scope: Optional[str] = None) -> T:
     hooks = _Hooks(scope)
     for operation in _OPERATIONS:
         for name, hook in hooks.by_event():
-            events.register_last(
-                f"{name}.{_SERVICE}.{operation}", hook, unique_id=f"oncewatch-{name}-{operation}"
-            )
+            events.register_last(f"{name}.{_SERVICE}.{operation}", hook, unique_id=f"oncewatch-{name}-{operation}")
     return obj
 
 
