@@ -1,0 +1,3 @@
+//! I/O: what touches sockets, clocks, files and collectors.
+
+pub mod process;
