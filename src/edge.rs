@@ -1,3 +1,4 @@
 //! I/O: what touches sockets, clocks, files and collectors.
 
 pub mod process;
+pub mod telemetry;
