@@ -1,5 +1,6 @@
 //! oncewatch: shows what happens to idempotency tokens.
 
 pub mod detect;
+pub mod edge;
 pub mod metrics;
 pub mod pipeline;

@@ -1,0 +1,3 @@
+//! I/O: everything that touches sockets, files or clocks.
+
+pub mod ingest;
