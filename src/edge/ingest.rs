@@ -136,14 +136,16 @@ impl Ingest {
     /// most 200 ms, and returns. Connections that are open then are not reported as closed: the
     /// sidecar left, not they.
     ///
-    /// Dropping the future does not stop the threads; `shutdown` does. An error is the system
-    /// refusing a thread or a descriptor at the start, or a panic in a reader.
+    /// An error is the system refusing a thread or a descriptor at the start, or a panic in a
+    /// reader's thread. Dropping the future stops the threads, too.
     pub async fn run(self, shutdown: CancellationToken) -> io::Result<()> {
         let Self {
             sockets,
             readers,
             shared,
         } = self;
+        let shutdown = shutdown.child_token();
+        let _stop = shutdown.clone().drop_guard();
         let mut threads = JoinSet::new();
         let mut handovers = Vec::with_capacity(readers.get());
         for _ in 0..readers.get() {
@@ -155,17 +157,18 @@ impl Ingest {
                 Ok(())
             });
         }
-        let (datagram, sockets) = (sockets.datagram, sockets.stream);
-        let (acceptor, stop) = (shared.clone(), shutdown.clone());
-        spawn(&mut threads, shared.clock, move |_| async move {
-            stream::accept(sockets, handovers, acceptor, stop).await
-        });
-        if let Some(bound) = datagram {
+        if let Some(bound) = sockets.datagram {
             let (shared, shutdown) = (shared.clone(), shutdown.clone());
-            spawn(&mut threads, shared.clock, move |pacer| async move {
-                datagram::receive(bound, shared, pacer, shutdown).await
+            spawn(&mut threads, shared.clock, move |pacer| {
+                datagram::receive(bound, shared, pacer, shutdown)
             });
         }
+        threads.spawn(stream::accept(
+            sockets.stream,
+            handovers,
+            shared,
+            shutdown.clone(),
+        ));
         let mut result = Ok(());
         while let Some(ended) = threads.join_next().await {
             let ended = ended.map_err(io::Error::other).and_then(|inner| inner);

@@ -48,6 +48,8 @@ pub(super) async fn receive(
     }
     drop(file);
     let _ = tokio::time::timeout(DRAIN, async {
+        // The runtime may not know yet of what arrived last; while we yield it looks.
+        tokio::task::yield_now().await;
         while let Ok(true) = receiver.turn() {
             tokio::task::yield_now().await;
         }

@@ -171,10 +171,7 @@ mod tests {
     fn a_clock_that_stands_still_or_jumps_does_no_harm() {
         let mut nap = Nap::default();
         assert!(nap.next(Duration::ZERO, 5, 0.03) <= Nap::LONGEST);
-        assert_eq!(
-            nap.next(Duration::MAX, usize::MAX, 1.0).min(Nap::LONGEST),
-            Nap::LONGEST
-        );
+        assert!(nap.next(Duration::MAX, usize::MAX, 1.0) <= Nap::LONGEST);
         assert!(nap.next(Duration::ZERO, 0, 0.0) <= Nap::LONGEST);
     }
 

@@ -337,3 +337,6 @@ fn open(kind: SocketType) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)
 }
+
+#[cfg(test)]
+mod tests;

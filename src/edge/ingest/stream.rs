@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::SocketFlags;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
@@ -52,69 +53,96 @@ pub(super) async fn accept(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let Bound { socket, file } = bound;
-    let listener = tokio::net::UnixListener::from_std(socket)?;
-    let (mut number, mut pause) = (0, ACCEPT_PAUSE);
-    let mut stopping = pin!(shutdown.cancelled());
-    loop {
-        let accepted = tokio::select! {
-            // First, so that at the end only what waits already is accepted.
-            biased;
-            accepted = listener.accept() => accepted,
-            () = &mut stopping => break,
-        };
-        match accepted.and_then(|(stream, _)| admit(stream.into_std()?, &shared)) {
-            Ok(None) => {}
-            Ok(Some((stream, uid, permit))) => {
-                pause = ACCEPT_PAUSE;
-                number += 1;
-                let accepted = Accepted {
-                    stream,
-                    uid,
-                    number,
-                    permit,
-                };
-                let reader = &readers[number as usize % readers.len()];
-                if reader.send(accepted).await.is_err() {
-                    break;
-                }
-            }
-            Err(error) => {
-                if let Some(suppressed) = shared.notices.failed.admit((shared.clock)()) {
-                    tracing::warn!(%error, suppressed, "cannot accept a connection, trying again");
-                }
-                if shutdown.is_cancelled() {
-                    break;
-                }
-                let stopped = tokio::time::timeout(pause, &mut stopping).await;
-                if stopped.is_ok() {
-                    break;
-                }
-                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
-            }
-        }
+    let mut acceptor = Acceptor {
+        listener: tokio::net::UnixListener::from_std(socket)?,
+        readers,
+        shared,
+        accepted: 0,
+    };
+    tokio::select! {
+        () = acceptor.run() => {}
+        () = shutdown.cancelled() => {}
     }
+    // Nobody new finds the socket; those who found it before are waiting in the listener.
     drop(file);
+    // Past the deadline the rest see a closed connection.
+    let _ = tokio::time::timeout(DRAIN, acceptor.drain()).await;
     Ok(())
 }
 
-type Admitted = Option<(UnixStream, u32, OwnedSemaphorePermit)>;
+struct Acceptor {
+    listener: tokio::net::UnixListener,
+    readers: Vec<mpsc::Sender<Accepted>>,
+    shared: Arc<Shared>,
+    accepted: u64,
+}
 
-/// Closes a connection that may not be served.
-fn admit(stream: UnixStream, shared: &Shared) -> io::Result<Admitted> {
-    let uid = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
+impl Acceptor {
+    async fn run(&mut self) {
+        let mut pause = ACCEPT_PAUSE;
+        loop {
+            let accepted = self.listener.accept().await;
+            match accepted.and_then(|(stream, _)| stream.into_std()) {
+                Ok(stream) => {
+                    pause = ACCEPT_PAUSE;
+                    self.deal(stream).await;
+                }
+                Err(error) => {
+                    let notices = &self.shared.notices;
+                    if let Some(suppressed) = notices.failed.admit((self.shared.clock)()) {
+                        tracing::warn!(%error, suppressed, "cannot accept connections, trying again");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Deals out what waits already. Asks the system itself, since the runtime may not have heard
+    /// yet of what arrived last.
+    async fn drain(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        while let Ok(stream) = rustix::net::accept_with(&self.listener, flags) {
+            self.deal(stream.into()).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Gives a connection to the next reader, or closes it.
+    async fn deal(&mut self, stream: UnixStream) {
+        let Some((uid, permit)) = admit(&stream, &self.shared) else {
+            return;
+        };
+        self.accepted += 1;
+        let number = self.accepted;
+        let reader = &self.readers[number as usize % self.readers.len()];
+        let accepted = Accepted {
+            stream,
+            uid,
+            number,
+            permit,
+        };
+        // It fails only if the reader's thread has died, and then so does ingest.
+        let _ = reader.send(accepted).await;
+    }
+}
+
+/// The sender's user, and a place among the connections; `None` if it may not be served.
+fn admit(stream: &UnixStream, shared: &Shared) -> Option<(u32, OwnedSemaphorePermit)> {
+    let notices = &shared.notices;
+    // A kernel that does not say who it is names nobody that could be allowed.
+    let peer = rustix::net::sockopt::socket_peercred(stream);
+    let uid = peer.map_or(u32::MAX, |peer| peer.uid.as_raw());
     let allowed = &shared.limits.allowed_uids;
     if !allowed.is_empty() && !allowed.contains(&uid) {
-        if let Some(suppressed) = shared.notices.refused.admit((shared.clock)()) {
-            tracing::warn!(
-                uid,
-                suppressed,
-                "connection refused: --allow-uid does not name it"
-            );
+        if let Some(suppressed) = notices.refused.admit((shared.clock)()) {
+            tracing::warn!(uid, suppressed, "connection refused: not in --allow-uid");
         }
-        return Ok(None);
+        return None;
     }
     let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
-        if let Some(suppressed) = shared.notices.crowded.admit((shared.clock)()) {
+        if let Some(suppressed) = notices.crowded.admit((shared.clock)()) {
             let limit = shared.limits.connections_max;
             tracing::warn!(
                 limit,
@@ -122,9 +150,9 @@ fn admit(stream: UnixStream, shared: &Shared) -> io::Result<Admitted> {
                 "connection refused: --max-connections reached"
             );
         }
-        return Ok(None);
+        return None;
     };
-    Ok(Some((stream, uid, permit)))
+    Some((uid, permit))
 }
 
 /// Reads the connections of one thread; ends when the acceptor and all connections have.
@@ -230,6 +258,8 @@ impl<'a, R: AsyncRead + Unpin> Reader<'a, R> {
     pub(super) async fn drain(&mut self) -> bool {
         let deadline = pin!(tokio::time::sleep(DRAIN));
         let rest = async {
+            // The runtime may not know yet of what arrived last; while we yield it looks.
+            tokio::task::yield_now().await;
             let mut reads = 0;
             loop {
                 match std::future::poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await {
@@ -268,7 +298,7 @@ impl<'a, R: AsyncRead + Unpin> Reader<'a, R> {
                 Lines::whole(self.framer.finish().unwrap_or_default(), usize::MAX)
             };
             let messages = self.shared.take(lines, self.source);
-            if let Some(pacer) = self.pacer {
+            if let Some(pacer) = self.pacer.filter(|_| open) {
                 pacer.note(messages.max(1), WRITES_QUEUED_MAX);
             }
             Poll::Ready(open)
