@@ -20,9 +20,8 @@ use crate::detect::Source;
 const DATAGRAM_BYTES: usize = 64 * 1024;
 /// Datagrams after which the thread looks at its timers.
 const DATAGRAMS_PER_TURN: usize = 64;
-/// Datagrams that wait at most, from all senders together: `net.unix.max_dgram_qlen` of a pod,
-/// and the one above it that the kernel lets in.
-const DATAGRAMS_QUEUED_MAX: usize = 11;
+/// Datagrams that wait at most, from all senders together, unless the system says otherwise.
+const QUEUE_USUAL: usize = 10;
 /// Pause after a receive that failed for a reason of the system's.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,6 +38,7 @@ pub(super) async fn receive(
     let mut receiver = Receiver {
         socket,
         buffer: vec![0; bytes_max].into(),
+        queue_safe: queue_safe(),
         shared,
         pacer,
     };
@@ -58,9 +58,19 @@ pub(super) async fn receive(
     Ok(())
 }
 
+/// Datagrams that may wait without danger. Half of what the kernel lets wait, because all senders
+/// share it, and one that does not wait loses what finds no room. With the 10 that every pod
+/// starts with this leaves no time for a nap.
+fn queue_safe() -> usize {
+    let setting = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
+    let queue = setting.ok().and_then(|text| text.trim().parse().ok());
+    (queue.unwrap_or(QUEUE_USUAL) / 2).max(1)
+}
+
 struct Receiver {
     socket: tokio::net::UnixDatagram,
     buffer: Box<[u8]>,
+    queue_safe: usize,
     shared: Arc<Shared>,
     pacer: Arc<Pacer>,
 }
@@ -95,14 +105,14 @@ impl Receiver {
                 Ok((kept, sent)) => self.take(kept, sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if received > 0 {
-                        self.pacer.note(received, DATAGRAMS_QUEUED_MAX);
+                        self.pacer.note(received, self.queue_safe);
                     }
                     return Ok(false);
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.pacer.note(DATAGRAMS_PER_TURN, DATAGRAMS_QUEUED_MAX);
+        self.pacer.note(DATAGRAMS_PER_TURN, self.queue_safe);
         Ok(true)
     }
 
