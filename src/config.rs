@@ -54,28 +54,20 @@ pub enum TokenDisplay {
     Full,
 }
 
-/// The key of token hashes, derived from the users' secret. Its `Debug` shows nothing of it.
+/// A secret text. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HashKey([u8; 32]);
+pub struct Secret(Box<[u8]>);
 
-impl HashKey {
-    /// Derives the key from a secret of any length.
-    pub fn derive(secret: &[u8]) -> Self {
-        Self(blake3::derive_key(
-            "oncewatch token hash, version 1",
-            secret,
-        ))
-    }
-
-    /// The key's bytes.
-    pub fn bytes(&self) -> &[u8; 32] {
+impl Secret {
+    /// The text's bytes, without white space around them.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl fmt::Debug for HashKey {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HashKey(hidden)")
+        f.write_str("Secret(..)")
     }
 }
 
@@ -106,8 +98,8 @@ pub struct Settings {
     pub spans: Trace,
     /// How tokens are shown.
     pub token_display: TokenDisplay,
-    /// Key of token hashes; `None`: one made up at start.
-    pub token_hash_key: Option<HashKey>,
+    /// What the key of token hashes is made from; `None`: a key made up at start.
+    pub token_hash_key: Option<Secret>,
     /// File the key was read from.
     pub token_hash_key_file: Option<PathBuf>,
     /// How log lines are written.
@@ -321,7 +313,7 @@ impl Reader {
     }
 
     /// The key, from the setting itself or the file; its text never gets into a problem.
-    fn hash_key(&mut self) -> Option<HashKey> {
+    fn hash_key(&mut self) -> Option<Secret> {
         let given = |name| self.sources.values.get(name).cloned();
         let (secret, name, origin) = match (given("token-hash-key"), given("token-hash-key-file")) {
             (None, None) => return None,
@@ -355,7 +347,7 @@ impl Reader {
             self.problems.add(name, origin, text);
             return None;
         }
-        Some(HashKey::derive(secret.as_bytes()))
+        Some(Secret(secret.as_bytes().into()))
     }
 
     /// What is wrong only in combination.

@@ -4,5 +4,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod detect;
+pub mod edge;
 pub mod metrics;
 pub mod pipeline;
