@@ -91,6 +91,17 @@ pub enum Charset {
     Uuid,
 }
 
+impl Charset {
+    /// The rule in words, to follow the length.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Any => "",
+            Self::AsciiPrintable => " from U+0020 to U+007E",
+            Self::Uuid => " that form a UUID",
+        }
+    }
+}
+
 /// From when the server counts its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {

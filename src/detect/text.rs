@@ -34,6 +34,14 @@ impl Text {
         Self(compact.unwrap_or_else(|| Repr::Other(text.into())))
     }
 
+    /// Bytes that tell this text from every other, for hashing; not its UTF-8.
+    pub fn identity(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Uuid(bytes) | Repr::Hex(bytes) => bytes,
+            Repr::Other(text) => text.as_bytes(),
+        }
+    }
+
     /// Whether this is `text`, without storing `text` first.
     pub fn is(&self, text: &str) -> bool {
         match &self.0 {

@@ -14,6 +14,8 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// Earlier than every time an event can carry.
     pub const MIN: Self = Self(i64::MIN);
+    /// Later than every time an event can carry.
+    pub const MAX: Self = Self(i64::MAX);
     /// Latest `at` an event may carry, in seconds: the end of the year 9999.
     const SECONDS_MAX: f64 = 253_402_300_799.0;
 

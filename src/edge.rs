@@ -1,0 +1,9 @@
+//! I/O around the pipeline: the clock, signals, sockets and what leaves the process.
+
+pub mod admin;
+pub mod clock;
+pub mod display;
+pub mod findings;
+pub mod http;
+pub mod probes;
+pub mod signal;
