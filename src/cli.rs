@@ -66,7 +66,7 @@ enum Command {
     /// Judge recorded events offline
     Analyze(analyze::Arguments),
     /// Send events to a running sidecar
-    Send(send::Arguments),
+    Send(Box<send::Arguments>),
     /// Explain a verdict, or list all of them
     Explain(explain::Arguments),
     /// Check settings and profiles, and print the effective ones

@@ -154,7 +154,8 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
     let path = path.unwrap_or_else(|| environment.socket());
     let one = arguments.event.line().map(String::into_bytes);
     if let Some(line) = &one {
-        Event::decode(line).map_err(|error| Failure::Usage(format!("the event is not usable: {error}")))?;
+        Event::decode(line)
+            .map_err(|error| Failure::Usage(format!("the event is not usable: {error}")))?;
     }
     let stream = connect(&path, arguments.timeout)
         .map_err(|error| Failure::Failed(format!("no sidecar at {}: {error}", path.display())))?;
@@ -186,7 +187,9 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
     }
     match bad {
         0 => Ok(()),
-        n => Err(Failure::Failed(format!("{n} lines were not usable events and were not sent"))),
+        n => Err(Failure::Failed(format!(
+            "{n} lines were not usable events and were not sent"
+        ))),
     }
 }
 

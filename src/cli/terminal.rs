@@ -121,7 +121,10 @@ mod tests {
     fn text_from_outside_cannot_steer_the_terminal() {
         assert_eq!(printable("order-17 é"), "order-17 é");
         assert_eq!(printable("\u{1b}[2J\r\n"), "\\u{1b}[2J\\r\\n");
-        assert_eq!(printable("a\u{9b}b\u{202e}c\u{200b}"), "a\\u{9b}b\\u{202e}c\\u{200b}");
+        assert_eq!(
+            printable("a\u{9b}b\u{202e}c\u{200b}"),
+            "a\\u{9b}b\\u{202e}c\\u{200b}"
+        );
     }
 
     #[test]
@@ -137,8 +140,14 @@ mod tests {
     fn times_are_utc_with_milliseconds() {
         let at = Timestamp::from_micros(1_700_000_000_500_900);
         let (date, time) = date_and_time(at);
-        assert_eq!((date.as_str(), time.as_str()), ("2023-11-14", "22:13:20.500"));
+        assert_eq!(
+            (date.as_str(), time.as_str()),
+            ("2023-11-14", "22:13:20.500")
+        );
         assert_eq!(grouped(1_234_567), "1 234 567");
-        assert_eq!((grouped(0), grouped(999), grouped(1000)), ("0".into(), "999".into(), "1 000".into()));
+        assert_eq!(
+            (grouped(0), grouped(999), grouped(1000)),
+            ("0".into(), "999".into(), "1 000".into())
+        );
     }
 }
