@@ -73,14 +73,15 @@ impl<const ALL: bool> Args for SettingFlags<ALL> {
                  A flag beats the environment, which beats the file. [env: ONCEWATCH_CONFIG]",
             );
         Self::settings().fold(command.arg(config), |command, setting| {
-            let default = match setting.default {
-                "" => String::new(),
-                // The offline command shows what its own input holds.
-                _ if !ALL && setting.name == "token-display" => " [default: full]".to_owned(),
-                default => format!(" [default: {default}]"),
-            };
             let help = setting.help;
-            let variable = setting.variable();
+            let (default, variable) = match setting.default {
+                // The offline command shows what its own input holds.
+                _ if !ALL && setting.name == "token-display" => {
+                    (" [default: full]".to_owned(), String::new())
+                }
+                "" => (String::new(), env_note(setting)),
+                default => (format!(" [default: {default}]"), env_note(setting)),
+            };
             let arg = Arg::new(setting.name)
                 .long(setting.name)
                 .value_name(setting.value)
@@ -88,7 +89,7 @@ impl<const ALL: bool> Args for SettingFlags<ALL> {
                 .allow_hyphen_values(true)
                 .help_heading(setting.heading)
                 .help(format!("{help}{default}"))
-                .long_help(format!("{help}{default} [env: {variable}]"));
+                .long_help(format!("{help}{default}{variable}"));
             command.arg(arg)
         })
     }
@@ -114,4 +115,8 @@ impl<const ALL: bool> FromArgMatches for SettingFlags<ALL> {
         }
         Ok(())
     }
+}
+
+fn env_note(setting: &Setting) -> String {
+    format!(" [env: {}]", setting.variable())
 }

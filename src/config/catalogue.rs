@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
         "capacity",
         "TOKENS",
         "65536",
-        "Tokens remembered for each API, about 1 KiB each at most; the oldest make room [1 to 16777216]",
+        "Tokens remembered for each API; when it is full, those not seen for longest make room [1 to 16777216]",
     ),
     many(
         DETECTION,
@@ -156,14 +156,14 @@ pub const SETTINGS: &[Setting] = &[
         "token-hash-key",
         "SECRET",
         "",
-        "Secret of at least 16 bytes that makes token hashes agree between pods; a flag shows in the process list, so prefer the file",
+        "The secret itself; a flag shows in the process list, so prefer the file or the environment",
     ),
     one(
         OUTPUT,
         "token-hash-key-file",
         "PATH",
         "",
-        "File with that secret, such as a mounted Kubernetes Secret; without either, hashes agree only within one process",
+        "File with a secret of at least 16 bytes that makes token hashes agree between pods, such as a mounted Kubernetes Secret; without it, hashes agree only within one process",
     ),
     one(
         OUTPUT,

@@ -60,14 +60,24 @@ impl fmt::Display for Warning {
 
 /// `; did you mean "…"?` with the most similar of `names`, or nothing if none is similar.
 pub fn suggestion<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let wanted = name.to_lowercase().replace('_', "-");
-    let distance = |other: &str| edits(&wanted, &other.to_lowercase().replace('_', "-"));
-    match names.min_by_key(|other| distance(other)) {
+    let plain = |name: &str| name.to_lowercase().replace('_', "-");
+    let wanted = plain(name);
+    // A long common beginning is as good as few mistakes: `fresh_token` for a longer name.
+    let distance = |other: &str| match common_prefix(&wanted, &plain(other)) {
+        shared if shared >= 5 && 2 * shared > wanted.len() => 1,
+        _ => edits(&wanted, &plain(other)),
+    };
+    match names.min_by_key(|other| (distance(other), edits(&wanted, &plain(other)))) {
         Some(best) if distance(best) <= 1 + wanted.chars().count() / 4 => {
             format!("; did you mean {best:?}?")
         }
         _ => String::new(),
     }
+}
+
+/// Bytes with which both texts begin.
+fn common_prefix(a: &str, b: &str) -> usize {
+    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
 }
 
 /// Insertions, deletions and replacements of characters that make one text the other. Texts over
@@ -101,6 +111,16 @@ mod tests {
         assert_eq!(hint("socket_mode"), "; did you mean \"socket-mode\"?");
         assert_eq!(hint("sokcet"), "; did you mean \"socket\"?");
         assert_eq!(hint("ingredients"), "");
+        let verdicts = ["first_use", "fresh_token_after_unknown"];
+        let hint_of = |name| suggestion(name, verdicts.into_iter());
+        assert_eq!(
+            hint_of("fresh_tokens"),
+            "; did you mean \"fresh_token_after_unknown\"?"
+        );
+        assert_eq!(
+            hint_of("fresh"),
+            "; did you mean \"fresh_token_after_unknown\"?"
+        );
         assert_eq!(hint(&"s".repeat(10_000)), "");
         assert_eq!(edits("kitten", "sitting"), 3);
     }
