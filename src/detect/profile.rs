@@ -71,6 +71,14 @@ impl Class {
         }
     }
 
+    /// Whether an attempt that ends like this is the last one of its call.
+    pub const fn ends_call(self) -> bool {
+        matches!(
+            self,
+            Self::Success | Self::Cancelled | Self::Mismatch | Self::Rejected
+        )
+    }
+
     /// Whether the outcome stays unknown.
     pub const fn is_ambiguous(self) -> bool {
         matches!(

@@ -1,11 +1,13 @@
 //! The reference model against hand-written cases, and the streams against the reference model.
 
 mod cases;
+mod production;
 mod reference;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use oncewatch::detect::Trace;
 use reference::{Anchor, Charset, Outcome, builtin_profiles, judge, test_profiles};
 use streams::{Shape, stream};
 
@@ -283,5 +285,110 @@ fn a_stream_is_given_by_its_seed() {
     for shape in Shape::ALL {
         assert_eq!(stream(7, shape, 100), stream(7, shape, 100));
         assert_ne!(stream(7, shape, 100), stream(8, shape, 100));
+    }
+}
+
+/// The detector against every hand-written case, without the model in between.
+#[test]
+fn the_detector_gives_the_verdicts_that_the_specification_states() {
+    let mut wrong = Vec::new();
+    for case in cases::all() {
+        let lines: Vec<String> = case.lines.iter().map(|line| cases::json(line)).collect();
+        let outcome = production::judge(&lines, &test_profiles(), Trace::Off);
+        let micros = |at: f64| (at * 1e6).round() as i64;
+        let expect: Vec<_> = case
+            .expect
+            .iter()
+            .map(|&(at, verdict, token, attempt)| {
+                (micros(at), verdict.to_string(), token.to_string(), attempt)
+            })
+            .collect();
+        let actual = verdicts(&outcome);
+        if actual != expect || outcome.confirmed != case.confirmed {
+            wrong.push(format!(
+                "{} ({}):\n  expected {expect:?} confirmed {}\n  got      {actual:?} confirmed {}",
+                case.name, case.spec, case.confirmed, outcome.confirmed
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} cases differ\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// The first stream on which detector and model differ, cut down to the lines that matter.
+fn difference(lines: &[String], trace: Trace) -> Option<String> {
+    let model = judge(lines, &test_profiles());
+    let detector = production::judge(lines, &test_profiles(), trace);
+    let first = model
+        .findings
+        .iter()
+        .zip(&detector.findings)
+        .position(|(a, b)| a != b);
+    let first = first.unwrap_or(model.findings.len().min(detector.findings.len()));
+    if model == detector {
+        return None;
+    }
+    Some(format!(
+        "model    {:?}\ndetector {:?}\nmodel    {:?} {:?} {:?} {:?} {:?} {:?}\ndetector {:?} {:?} {:?} {:?} {:?} {:?}",
+        model.findings.get(first),
+        detector.findings.get(first),
+        model.confirmed,
+        model.rejected,
+        model.calls,
+        model.attempts,
+        model.removed,
+        model.gaps,
+        detector.confirmed,
+        detector.rejected,
+        detector.calls,
+        detector.attempts,
+        detector.removed,
+        detector.gaps,
+    ))
+}
+
+/// Leaves out lines as long as a difference remains.
+fn shrink(mut lines: Vec<String>, trace: Trace) -> Vec<String> {
+    let mut chunk = lines.len() / 2;
+    while chunk > 0 {
+        let mut from = 0;
+        while from < lines.len() {
+            let mut fewer = lines.clone();
+            fewer.drain(from..(from + chunk).min(fewer.len()));
+            if difference(&fewer, trace).is_some() {
+                lines = fewer;
+            } else {
+                from += chunk;
+            }
+        }
+        chunk /= 2;
+    }
+    lines
+}
+
+/// Random streams; `SEEDS=1000..2000` picks others, a failure names its own.
+#[test]
+fn the_detector_agrees_with_the_model_on_random_streams() {
+    let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "0..60".into());
+    let (from, to) = seeds.split_once("..").expect("SEEDS=FROM..TO");
+    let seeds = from.parse().expect("FROM")..to.parse::<u64>().expect("TO");
+    for seed in seeds {
+        for shape in Shape::ALL {
+            let trace = [Trace::Off, Trace::Misuse, Trace::All][seed as usize % 3];
+            let lines = stream(seed, shape, 250);
+            if difference(&lines, trace).is_some() {
+                let lines = shrink(lines, trace);
+                let difference = difference(&lines, trace).unwrap_or_default();
+                panic!(
+                    "SEEDS={seed}..{} {shape:?}\n{}\n{difference}",
+                    seed + 1,
+                    lines.join("\n")
+                );
+            }
+        }
     }
 }

@@ -326,7 +326,7 @@ impl Generator {
 
     fn answer(&mut self, fields: &mut Map<String, Value>) {
         let (outcome, code, status) = match self.random.percent(50) {
-            true => *self.random.pick(&self.favoured.clone()),
+            true => *self.random.pick(&self.favoured),
             false => *self.random.pick(ENDS),
         };
         fields.insert("outcome".into(), json!(outcome));

@@ -35,6 +35,7 @@ impl World {
         };
         self.end_attempt(index, attempt, class, event, &profile);
         self.settle(index, before);
+        self.make_room(&event.api);
         Ok(())
     }
 
@@ -54,10 +55,12 @@ impl World {
             .or_default() += 1;
     }
 
-    /// An end with a token that is not tracked is counted only.
+    /// An end with a token that is not tracked is counted only. That a named call ended is counted at
+    /// its `call_end`: nobody could tell otherwise that it had been counted before.
     fn untracked_end(&mut self, event: &Event, class: Class) {
         self.count_attempt(event, class);
-        if ends_call(class) || event.max_attempts == Some(event.attempt) {
+        let last = ends_call(class) || event.max_attempts == Some(event.attempt);
+        if last && event.call.is_none() {
             self.count_call(&event.api, class);
         }
     }
@@ -168,7 +171,7 @@ impl World {
         let giver = lifecycle
             .fp_giver
             .clone()
-            .filter(|giver| *giver != ended.holder());
+            .filter(|_| lifecycle.fp_seq != Some(ended.start_seq));
         // The lifecycle's fingerprint if given by this attempt equals its own and explains nothing.
         let mut known = vec![Print {
             fp: lifecycle.fp.clone(),
