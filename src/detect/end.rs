@@ -187,12 +187,11 @@ impl Judge<'_> {
     /// An attempt was applied, now or before.
     fn succeed(&mut self, token: &mut Token, index: usize) {
         let attempt = &token.attempts[index];
-        let silent =
-            self.profile.mismatch == MismatchPolicy::Silent && !token.is_same_request(attempt);
-        if silent {
+        let current = attempt.life == token.life.number;
+        let silent = self.profile.mismatch == MismatchPolicy::Silent;
+        if silent && current && !token.is_same_request(attempt) {
             return;
         }
-        let current = attempt.life == token.life.number;
         token.record_success(index);
         if current {
             self.complete(token, index);
