@@ -31,7 +31,8 @@ pub const CONNECTIONS_MAX: usize = 512;
 const APIS_MAX: usize = 32;
 /// Shortest hash key, in bytes: 128 bits cannot be guessed.
 const HASH_KEY_BYTES_MIN: usize = 16;
-const SOCKET_DIRECTORY: &str = "/run/oncewatch";
+/// Directory of the socket that a pod's containers share.
+pub const SOCKET_DIRECTORY: &str = "/run/oncewatch";
 const SOCKET_NAME: &str = "events.sock";
 
 /// How log lines are written.
