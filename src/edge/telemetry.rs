@@ -6,7 +6,6 @@
 mod throttle;
 
 use std::io::IsTerminal;
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
@@ -30,27 +29,6 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
-}
-
-impl LogFormat {
-    /// All formats.
-    pub const ALL: [Self; 2] = [Self::Json, Self::Text];
-
-    /// The value of `--log-format`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Text => "text",
-        }
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = String;
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|format| format.as_str() == name);
-        found.ok_or_else(|| format!("{name:?} is not one of json, text"))
-    }
 }
 
 /// Sends log lines of at least `level` to stderr, for the whole process, from now on.

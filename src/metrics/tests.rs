@@ -14,7 +14,7 @@ fn fresh(active: &[&str]) -> (Vec<Profile>, Metrics) {
 const DYNAMODB: [&str; 2] = ["dynamodb.TransactWriteItems", "dynamodb.ExecuteTransaction"];
 
 fn page(metrics: &Metrics) -> String {
-    String::from_utf8(render(metrics, Vec::new(), None).1).unwrap()
+    String::from_utf8(render(metrics, Vec::new(), "").1).unwrap()
 }
 
 /// The value of one series of the classic page.
@@ -371,8 +371,7 @@ fn exemplars_are_the_last_sampled_traces() {
         ..Verdicts::default()
     });
     let text =
-        String::from_utf8(render(&metrics, Vec::new(), Some("application/openmetrics-text")).1)
-            .unwrap();
+        String::from_utf8(render(&metrics, Vec::new(), "application/openmetrics-text").1).unwrap();
     let marked: Vec<_> = text.lines().filter(|line| line.contains(" # {")).collect();
     assert_eq!(
         marked,

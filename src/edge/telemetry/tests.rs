@@ -189,14 +189,3 @@ fn libraries_do_not_speak_through_our_level() {
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains("heard") && text.contains("ours"), "{text}");
 }
-
-#[test]
-fn formats_read_back() {
-    for format in LogFormat::ALL {
-        assert_eq!(format.as_str().parse(), Ok(format));
-    }
-    assert_eq!(
-        "yaml".parse::<LogFormat>(),
-        Err("\"yaml\" is not one of json, text".to_owned())
-    );
-}
