@@ -58,6 +58,7 @@ enum Command {
         settings: SettingFlags<true>,
     },
     /// Run the sidecar with a scripted workload that shows every verdict within 30 seconds
+    #[command(after_help = demo::HELP)]
     Demo {
         /// End after this long, such as 40s; without it, Ctrl-C ends it
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -168,7 +169,7 @@ pub fn run(cli: Cli, environment: &Environment<'_>) -> Result<(), Failure> {
         }
         Command::Demo { duration, settings } => {
             let settings = settings.load(environment)?;
-            demo::run(settings, span_settings(environment)?, duration).map_err(failed)
+            demo::run(settings, span_settings(environment)?, duration, environment)
         }
         Command::Analyze(arguments) => analyze::run(&arguments, environment),
         Command::Send(arguments) => send::run(&arguments, environment),

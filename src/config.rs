@@ -374,10 +374,16 @@ impl Reader {
     }
 }
 
+/// The directory for what need not last.
+pub fn temporary_directory(lookup: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    let given = lookup("TMPDIR").filter(|value| !value.is_empty());
+    given.map_or_else(std::env::temp_dir, PathBuf::from)
+}
+
 /// Where a stream socket may be, best first (SPEC §6).
 pub fn socket_candidates(lookup: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let given = |name: &str| lookup(name).filter(|value| !value.is_empty());
-    let temporary = given("TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let temporary = temporary_directory(lookup);
     let private = format!("oncewatch-{}", rustix::process::geteuid().as_raw());
     let mut directories = vec![PathBuf::from(SOCKET_DIRECTORY)];
     directories.extend(given("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("oncewatch")));

@@ -65,6 +65,8 @@ pub struct Daemon {
     pub admin_addr: SocketAddr,
     /// All series.
     pub metrics: Arc<Metrics>,
+    /// The findings of late.
+    pub findings: Arc<Findings>,
     pipeline: Arc<Pipeline>,
     /// Ends intake; everything that feeds the pipeline.
     intake: Tasks,
@@ -196,6 +198,7 @@ impl Daemon {
             metrics_addr: metrics_listener.address(),
             admin_addr: admin_listener.address(),
             metrics,
+            findings: findings.clone(),
             pipeline,
             intake: Tasks::new(),
             outlets: Tasks::new(),

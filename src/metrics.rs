@@ -19,6 +19,7 @@ use crate::detect::finding::{Gap, Observation, ProfileId, Status, Verdicts};
 use crate::detect::profile::Profile;
 use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
+use crate::detect::verdict::Verdict;
 use api::{ApiSeries, describe, label_values};
 use exemplar::{Exemplar, Exemplars, Kept};
 use family::Family;
@@ -303,6 +304,17 @@ impl Metrics {
     /// The counters of `spans_total`, for whoever exports them.
     pub fn spans(&self) -> SpanCounters {
         self.spans.clone()
+    }
+
+    /// How often each verdict was given, over all APIs, in the order of [`Verdict::ALL`].
+    pub fn verdict_counts(&self) -> [u64; Verdict::ALL.len()] {
+        let sum = |verdict: Verdict| {
+            self.apis
+                .iter()
+                .map(|api| api.verdicts[verdict as usize].get())
+                .sum()
+        };
+        Verdict::ALL.map(sum)
     }
 
     /// Reads the gauges that describe the table; to be called before each exposition.

@@ -12,13 +12,25 @@ use crate::detect::verdict::Severity;
 
 /// Columns of the terminal behind standard output; `None` if there is none.
 pub fn columns() -> Option<usize> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Columns and rows of the terminal behind standard output; `None` if there is none. A terminal
+/// that does not know its size counts as 80×24.
+pub fn size() -> Option<(usize, usize)> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
         return None;
     }
     let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
-    let columns = usize::from(size.ws_col);
-    Some(if columns == 0 { 80 } else { columns })
+    let or = |given: u16, usual: usize| {
+        if given == 0 {
+            usual
+        } else {
+            usize::from(given)
+        }
+    };
+    Some((or(size.ws_col, 80), or(size.ws_row, 24)))
 }
 
 /// Whether standard output takes colour: a terminal, and the user has not declined (`NO_COLOR`).
