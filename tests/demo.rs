@@ -1,5 +1,7 @@
 //! `oncewatch demo` as a newcomer runs it: the built program, its addresses, its end.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -115,7 +115,7 @@ pub fn message(
             "refused as a mismatch {age} after the first start seen here, and nothing known here was sent with other parameters: another sender used this token"
         ),
         Verdict::ChangedAfterCancel => format!(
-            "sent with other parameters than the cancelled {other}, {age} after the first start"
+            "sent with other parameters than {other}, which was cancelled, {age} after the first start"
         ),
         Verdict::WindowEdge => match facts.success {
             Some(_) => format!(

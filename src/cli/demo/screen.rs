@@ -12,9 +12,10 @@ use crate::edge::findings::Findings;
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 const INTRODUCTION: &str = "\
-oncewatch demo: the sidecar, and five pods of a web shop that report to it. They go about their work
-and make every mistake with idempotency tokens that oncewatch knows. Each verdict appears within
-30 seconds; then the story begins again, with new tokens. Ctrl-C ends it.
+oncewatch demo: the sidecar, and five pods of a web shop that report to it.
+They make every mistake with idempotency tokens that oncewatch knows: each
+verdict appears within 30 seconds; then the story begins again, with new
+tokens. Ctrl-C ends it.
 ";
 
 /// Where the demo's output goes, and how.
@@ -72,9 +73,10 @@ impl Screen {
         let mut out = io::stdout().lock();
         match self {
             Self::Live(_) => {
-                let mut text = "\x1b[H".to_owned();
-                text += &table::frame(view, paper()).join("\x1b[K\r\n");
-                text += "\x1b[K\x1b[J";
+                // Cleared before it is written: behind a full line, the cursor is still on its end.
+                let mut text = "\x1b[H\x1b[K".to_owned();
+                text += &table::frame(view, paper()).join("\r\n\x1b[K");
+                text += "\x1b[J";
                 out.write_all(text.as_bytes())?;
             }
             Self::Plain(expected) => {

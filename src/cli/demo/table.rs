@@ -134,9 +134,9 @@ pub fn table(tally: &Tally, paper: Paper) -> Vec<String> {
 
 /// Two verdicts a line, with the severity as a letter.
 fn two_columns(tally: &Tally, paper: Paper) -> Vec<String> {
-    let columns = format!("  {:<NAME_COLUMNS$}{:>5}{:>7}", "verdict", "count", "first");
+    let columns = format!("  {:<NAME_COLUMNS$}{:>5}{:>6}", "verdict", "count", "first");
     let mut head = Row::new(paper);
-    head.put(Style::new().underline(), &format!("{columns} {columns}"));
+    head.put(Style::new().underline(), &format!("{columns}  {columns}"));
     let half = Verdict::ALL.len().div_ceil(2);
     let (left, right) = Verdict::ALL.split_at(half);
     let mut lines = vec![head.text];
@@ -146,10 +146,9 @@ fn two_columns(tally: &Tally, paper: Paper) -> Vec<String> {
             let (count, first, style) = cells(tally, *verdict);
             let severity = verdict.severity();
             row.put(terminal::style(severity), letter(severity));
-            row.put(
-                style,
-                &format!(" {verdict:<NAME_COLUMNS$}{count:>5}{first:>7} "),
-            );
+            let first = first.replace(' ', "");
+            let cells = format!(" {verdict:<NAME_COLUMNS$}{count:>5}{first:>6}  ");
+            row.put(style, &cells);
         }
         lines.push(row.text);
     }

@@ -87,8 +87,10 @@ fn a_slow_machine_sees_the_same() {
         let delays: Vec<_> = round(seed)
             .iter()
             .map(|_| {
-                random = random * 6_364_136_223_846_793_005 % 1_000_003 + 1;
-                Duration::from_millis(random % 100)
+                random = 6_364_136_223_846_793_005_u64
+                    .wrapping_mul(random)
+                    .wrapping_add(1);
+                Duration::from_millis((random >> 33) % 100)
             })
             .collect();
         // Now and then the machine stands still for a while.
