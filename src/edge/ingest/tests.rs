@@ -439,6 +439,13 @@ async fn datagrams_hold_whole_events() {
             seen.lines.len() == 4 && seen.rejected.len() == 2
         })
         .await;
+    // The begin of an event that was cut is not taken for a line.
+    let cut = "\n".repeat(64 * 1024 - 10) + &event(5);
+    socket.send(cut.as_bytes()).unwrap();
+    ingest
+        .until("the cut event", |seen| seen.rejected.len() == 3)
+        .await;
+    assert!(!ingest.record.texts().contains(&event(5)[..10].to_owned()));
     let record = ingest.stop().await;
     let seen = record.seen.lock().unwrap();
     assert!(
