@@ -160,9 +160,13 @@ impl From<io::Error> for Failure {
 pub fn run(cli: Cli, environment: &Environment<'_>) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
     match cli.command {
-        Command::Run { settings } => daemon::run(settings.load(environment)?).map_err(failed),
+        Command::Run { settings } => {
+            let settings = settings.load(environment)?;
+            daemon::run(settings, environment.lookup).map_err(failed)
+        }
         Command::Demo { duration, settings } => {
-            daemon::demo(settings.load(environment)?, duration).map_err(failed)
+            let settings = settings.load(environment)?;
+            daemon::demo(settings, environment.lookup, duration).map_err(failed)
         }
         Command::Analyze(arguments) => analyze::run(&arguments, environment),
         Command::Send(arguments) => send::run(&arguments, environment),
