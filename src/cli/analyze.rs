@@ -92,17 +92,20 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
             Format::Json => Report::json(display),
             Format::Table => Report::table(display),
         },
-        progress: progress_bar(&sources),
+        progress: progress_bar(&sources, arguments.format),
     };
     let begun = clock::now();
     let read = merge::run(sources, &mut judge)?;
     if let Some(bar) = &judge.progress {
         bar.finish_and_clear();
     }
-    judge.report.finish()?;
+    judge.report.write_block()?;
     unreadable.extend(read.iter().map(|(name, error)| cannot_read(name, error)));
     let mut err = anstream::stderr().lock();
     let took = clock::now().since(begun);
+    if std::io::stdout().is_terminal() {
+        let _ = writeln!(err);
+    }
     // Who closed standard error does not want the summary.
     let _ = judge
         .tally
@@ -142,19 +145,14 @@ impl Judge {
             }
         }
         self.tally.confirmed += self.out.confirmed.len() as u64;
-        if self.out.findings.is_empty() {
-            return Ok(());
+        for finding in &self.out.findings {
+            self.report.write(finding)?;
         }
         let report = &mut self.report;
-        let findings = &self.out.findings;
-        let mut write = || {
-            findings
-                .iter()
-                .try_for_each(|finding| report.write(finding))
-        };
         match &self.progress {
-            Some(bar) if report_would_draw(bar) => bar.suspend(write),
-            _ => write(),
+            _ if !report.is_due() => Ok(()),
+            Some(bar) => bar.suspend(|| report.write_block()),
+            None => report.write_block(),
         }
     }
 
@@ -174,16 +172,13 @@ impl Judge {
     }
 }
 
-/// Whether output and progress bar would meet on one terminal.
-fn report_would_draw(bar: &indicatif::ProgressBar) -> bool {
-    !bar.is_hidden() && std::io::stdout().is_terminal()
-}
-
-/// A progress bar for what takes longer than a moment, on a terminal only.
-fn progress_bar(sources: &[Source]) -> Option<indicatif::ProgressBar> {
+/// A progress bar for what takes longer than a moment, on a terminal only, and not between lines of
+/// JSON.
+fn progress_bar(sources: &[Source], format: Format) -> Option<indicatif::ProgressBar> {
     const WORTH_BYTES: u64 = 16 << 20;
     let bytes: u64 = sources.iter().filter_map(|source| source.bytes_total).sum();
-    if bytes < WORTH_BYTES || !std::io::stderr().is_terminal() {
+    let mixed = format == Format::Json && std::io::stdout().is_terminal();
+    if bytes < WORTH_BYTES || mixed || !std::io::stderr().is_terminal() {
         return None;
     }
     let template = "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
