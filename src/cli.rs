@@ -2,6 +2,7 @@
 
 pub mod analyze;
 mod check_config;
+mod demo;
 mod explain;
 mod flags;
 mod send;
@@ -16,6 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::Problems;
 use crate::daemon;
 use crate::detect::profile::parse_duration;
+use crate::edge::spans::SpanSettings;
 pub use flags::{Environment, SettingFlags};
 
 const EXAMPLES: &str = "\
@@ -162,11 +164,11 @@ pub fn run(cli: Cli, environment: &Environment<'_>) -> Result<(), Failure> {
     match cli.command {
         Command::Run { settings } => {
             let settings = settings.load(environment)?;
-            daemon::run(settings, environment.lookup).map_err(failed)
+            daemon::run(&settings, span_settings(environment)?).map_err(failed)
         }
         Command::Demo { duration, settings } => {
             let settings = settings.load(environment)?;
-            daemon::demo(settings, environment.lookup, duration).map_err(failed)
+            demo::run(settings, span_settings(environment)?, duration).map_err(failed)
         }
         Command::Analyze(arguments) => analyze::run(&arguments, environment),
         Command::Send(arguments) => send::run(&arguments, environment),
@@ -178,6 +180,12 @@ pub fn run(cli: Cli, environment: &Environment<'_>) -> Result<(), Failure> {
             Ok(io::stdout().lock().write_all(&script)?)
         }
     }
+}
+
+/// Where spans go, from OpenTelemetry's own variables.
+fn span_settings(environment: &Environment<'_>) -> Result<Option<SpanSettings>, Failure> {
+    SpanSettings::from_lookup(environment.lookup)
+        .map_err(|problems| Failure::Usage(problems.join("\n")))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::detect::Trace;
 use crate::detect::profile::{self, CAPACITY_MAX, Profile};
 pub use parse::HumanSize;
 pub use problem::{Problem, Problems, Warning, suggestion};
-pub use socket::{default_socket, found_socket};
+pub use socket::{SOCKET_DIRECTORY, default_socket, found_socket};
 pub use sources::{Flags, Origin, read_bounded};
 use sources::{Raw, Sources};
 

@@ -11,14 +11,15 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{Environment, Failure, SettingFlags};
-use crate::config::{self, Settings};
+use crate::config::{Flags, Settings};
+use crate::daemon;
 use crate::detect::event::{Event, Kind, Reason};
 use crate::detect::finding::{Observation, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::verdict::Severity;
 use crate::detect::{Detector, Options, Source as Sender, Trace};
 use crate::edge::clock;
-use crate::edge::display::{HashKey, TokenDisplay};
+use crate::edge::display::TokenDisplay;
 use merge::Place;
 use report::Report;
 use source::Source;
@@ -187,33 +188,25 @@ fn progress_bar(sources: &[Source], format: Format) -> Option<indicatif::Progres
 }
 
 fn options(min_severity: Severity) -> Result<Options, Failure> {
-    let mut hash_key = [0; 16];
-    // 16 bytes are never given in part.
-    rustix::rand::getrandom(&mut hash_key, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
     Ok(Options {
         detail: min_severity,
         trace: Trace::Off,
-        hash_key,
+        hash_key: daemon::table_key().map_err(no_random_bytes)?,
     })
 }
 
 /// Tokens in full unless the flag says otherwise: the input has them anyway, so neither file nor
 /// environment, which are made for the sidecar, hide them here.
-fn token_display(settings: &Settings, flags: &config::Flags) -> Result<TokenDisplay, Failure> {
-    if !flags.contains_key("token-display") {
-        return Ok(TokenDisplay::Full);
+fn token_display(settings: &Settings, flags: &Flags) -> Result<TokenDisplay, Failure> {
+    if flags.contains_key("token-display") {
+        daemon::token_display(settings).map_err(no_random_bytes)
+    } else {
+        Ok(TokenDisplay::Full)
     }
-    let key = match &settings.token_hash_key {
-        Some(secret) => Ok(HashKey::from_secret(secret.bytes())),
-        None => HashKey::random(),
-    };
-    let key = key.map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
-    Ok(match settings.token_display {
-        config::TokenDisplay::Hash => TokenDisplay::Hash(key),
-        config::TokenDisplay::Prefix => TokenDisplay::Prefix(key),
-        config::TokenDisplay::Full => TokenDisplay::Full,
-    })
+}
+
+fn no_random_bytes(error: std::io::Error) -> Failure {
+    Failure::Failed(format!("no random bytes: {error}"))
 }
 
 fn cannot_read(name: &str, error: &std::io::Error) -> String {

@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-const SHARED_DIRECTORY: &str = "/run/oncewatch";
+/// Directory of the socket that a pod's containers share.
+pub const SOCKET_DIRECTORY: &str = "/run/oncewatch";
 const NAME: &str = "events.sock";
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -11,7 +12,7 @@ type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// The sidecar's default: in the shared directory if that is writable, else below
 /// `$XDG_RUNTIME_DIR`, else in a directory of this user's below the temporary one.
 pub fn default_socket(lookup: Lookup<'_>) -> PathBuf {
-    default_below(Path::new(SHARED_DIRECTORY), lookup)
+    default_below(Path::new(SOCKET_DIRECTORY), lookup)
 }
 
 fn default_below(shared: &Path, lookup: Lookup<'_>) -> PathBuf {
@@ -30,7 +31,7 @@ fn default_below(shared: &Path, lookup: Lookup<'_>) -> PathBuf {
 /// Anybody can make a directory in the temporary one, so there only this user's own is trusted
 /// with tokens.
 pub fn found_socket(lookup: Lookup<'_>) -> PathBuf {
-    found_below(Path::new(SHARED_DIRECTORY), lookup)
+    found_below(Path::new(SOCKET_DIRECTORY), lookup)
 }
 
 fn found_below(shared: &Path, lookup: Lookup<'_>) -> PathBuf {

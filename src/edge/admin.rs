@@ -1,8 +1,9 @@
 //! The admin address: what the sidecar knows, read-only, for people and scripts on this machine.
 //!
-//! Only requests that name this machine in `Host` (and in `Origin`, if there is one) are answered;
-//! see [`access`]. Times in answers are Unix seconds with three decimals, unknown keys are absent,
-//! errors are `{"error": …}`.
+//! Only requests that name this machine in `Host` (and in `Origin`, if there is one) are answered:
+//! `localhost`, 127.0.0.0/8 or `[::1]` with any port; others get 403, so that no site can read this
+//! address through a browser on this machine. Times in answers are Unix seconds with three
+//! decimals, unknown keys are absent, errors are `{"error": …}`.
 
 use std::sync::Arc;
 use std::time::Duration;

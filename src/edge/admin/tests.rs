@@ -7,7 +7,7 @@ use super::*;
 use crate::detect::finding::Finding;
 use crate::detect::profile::Profile;
 use crate::detect::verdict::{Severity, Verdict};
-use crate::detect::{Detector, Options, Trace, profile};
+use crate::detect::{Detector, Options, Source, Trace, profile};
 use crate::edge::display::HashKey;
 use crate::edge::findings::tests::finding;
 use crate::edge::http::tests::{body, header, request};
@@ -190,6 +190,74 @@ async fn findings_are_listed_newest_first_and_filtered() {
     assert_eq!(numbers(&get(&admin, target).await.1), [149, 147]);
     let target = "/api/v1/findings?severity=critical";
     assert!(numbers(&get(&admin, target).await.1).is_empty());
+}
+
+fn tell(admin: &Admin, events: &[&str]) {
+    let lines = events.iter().map(|event| event.as_bytes());
+    let reject = |error| panic!("{error:?}");
+    let pipeline = &admin.parts.pipeline;
+    pipeline.process(lines, Source::default(), clock::now(), reject);
+}
+
+#[tokio::test]
+async fn tokens_are_found_by_text_and_by_what_is_shown() {
+    let admin = admin();
+    let start = |token: &str, scope: &str| {
+        format!(
+            r#"{{"type":"attempt_start","api":"my/api","token":"{token}","scope":"{scope}","client":"a/1","call":"c-{scope}"}}"#
+        )
+    };
+    let events = [start("o 1/2", "x"), start("o 1/2", "y"), start("o 3", "x")];
+    let end = r#"{"type":"attempt_end","api":"my/api","token":"o 1/2","scope":"x","client":"a/1","call":"c-x","outcome":"ok"}"#;
+    tell(&admin, &[&events[0], &events[1], &events[2], end]);
+    tell(&admin, &[&start("other", "").replace("my/api", "stripe")]);
+
+    let shown = admin.parts.display.show("o 1/2");
+    for name in ["o%201%2F2", "o%201/2", &shown] {
+        let (status, answer) = get(&admin, &format!("/api/v1/tokens/my%2Fapi/{name}")).await;
+        assert_eq!(status, 200, "{name}: {answer}");
+        let mut found: Vec<_> = answer["tokens"].as_array().unwrap().iter().collect();
+        found.sort_by_key(|token| token["scope"].to_string());
+        let brief = |token: &&Value| {
+            let names = ["scope", "token", "status"];
+            names.map(|name| token[name].as_str().unwrap().to_owned())
+        };
+        let found_briefly: Vec<_> = found.iter().map(brief).collect();
+        let x = ["x", &*shown, "succeeded"].map(str::to_owned);
+        let y = ["y", &*shown, "in_flight"].map(str::to_owned);
+        assert_eq!(found_briefly, [x, y], "{name}");
+        assert_eq!(found[0]["attempts"][0]["class"], "success");
+        assert_eq!(found[1]["attempts"][0]["verdict"], "first_use");
+    }
+    let hash_of_none = admin.parts.display.show("o 4");
+    for missing in [
+        "my%2Fapi/o%204",
+        &format!("my%2Fapi/{hash_of_none}"),
+        "stripe/o%203",
+    ] {
+        let (status, _) = get(&admin, &format!("/api/v1/tokens/{missing}")).await;
+        assert_eq!(status, 404, "{missing}");
+    }
+
+    let count = async |query: &str| {
+        let (_, answer) = get(&admin, &format!("/api/v1/tokens?{query}")).await;
+        let tokens = answer["tokens"].as_array().unwrap();
+        assert!(
+            tokens
+                .iter()
+                .all(|t| t["attempt_count"] == 1 && t["attempts"].is_null())
+        );
+        tokens.len()
+    };
+    assert_eq!(count("").await, 4);
+    assert_eq!(count("api=my/api").await, 3);
+    assert_eq!(count("api=my/api&status=in_flight").await, 2);
+    assert_eq!(count("status=in_flight&limit=1").await, 1);
+    let expired = clock::now() + Duration::from_secs(10 * 24 * 3600);
+    let listed = body(admin.tokens("", expired).unwrap()).await;
+    assert_eq!(listed, "{\"tokens\":[]}\n");
+    let token = admin.token("my/api".into(), "o 3".into(), expired).await;
+    assert!(matches!(token, Err(Refusal::NotFound(_))));
 }
 
 #[tokio::test]

@@ -112,7 +112,8 @@ mod tests {
             }
             tokio::time::Instant::now()
         };
-        let ((kind, failed), last_read) = tokio::join!(write, read);
+        let both = async { tokio::join!(write, read) };
+        let ((kind, failed), last_read) = tokio::time::timeout(10 * limit, both).await.unwrap();
         assert_eq!(kind, io::ErrorKind::TimedOut);
         let waited = failed - last_read;
         assert!(waited >= limit && waited < limit + Duration::from_secs(1));
