@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::terminal::counted;
 use super::{Environment, Failure, SettingFlags};
 use crate::config::{Flags, Settings};
 use crate::daemon;
@@ -118,7 +119,8 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
     match (unreadable.is_empty(), arguments.fail_on) {
         (false, _) => Err(Failure::Failed(unreadable.join("\n"))),
         (true, Some(least)) if found > 0 => Err(Failure::Found(format!(
-            "--fail-on {least}: {found} verdicts of this severity or worse"
+            "--fail-on {least}: {} of this severity or worse",
+            counted(found, "verdict")
         ))),
         _ => Ok(()),
     }

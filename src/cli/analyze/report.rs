@@ -113,7 +113,7 @@ impl Block {
         let message = printable(&finding.message);
         match self.layout {
             Layout::Stacked(_) => {
-                let mut who = format!("token {token}, {api}");
+                let mut who = format!("{api}\ntoken {token}");
                 if let Some(client) = client {
                     who += &format!("\nclient {client}");
                 }
