@@ -242,37 +242,3 @@ fn a_private_directory_that_others_could_change_is_refused() {
     place.path = directory.path().join("link/events.sock");
     assert!(refusal(&place).contains("only its owner, this user, can write to"));
 }
-
-#[test]
-fn the_default_is_the_first_directory_that_will_do() {
-    let directory = tempdir().unwrap();
-    let shared = directory.path().join("run");
-    let variables = |name: &str| match name {
-        "XDG_RUNTIME_DIR" => Some(OsString::from("/runtime")),
-        "TMPDIR" => Some(OsString::from("/var/scratch")),
-        _ => None,
-    };
-    let found = Place::default_below(&shared, variables);
-    assert_eq!(found.path, Path::new("/runtime/oncewatch/events.sock"));
-    assert!(found.private);
-    let no_runtime = |name: &str| variables(name).filter(|_| name == "TMPDIR");
-    let uid = rustix::process::geteuid().as_raw();
-    let found = Place::default_below(&shared, no_runtime).path;
-    assert_eq!(
-        found,
-        PathBuf::from(format!("/var/scratch/oncewatch-{uid}/events.sock"))
-    );
-    // The standard says that a relative path is to be ignored.
-    let relative = |_: &str| Some(OsString::from("here"));
-    let found = Place::default_below(&shared, relative).path;
-    assert_eq!(
-        found,
-        PathBuf::from(format!("/tmp/oncewatch-{uid}/events.sock"))
-    );
-    fs::create_dir(&shared).unwrap();
-    let found = Place::default_below(&shared, variables);
-    assert_eq!(
-        (found.path, found.private),
-        (shared.join("events.sock"), false)
-    );
-}
