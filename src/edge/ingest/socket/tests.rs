@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
