@@ -1,8 +1,11 @@
 """Fixtures: every peer that a test asks for is started for it on loopback and ended after it."""
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from botocore.client import BaseClient
@@ -13,6 +16,8 @@ from support.otlp import OtlpReceiver
 from support.prometheus import Prometheus
 from support.scripted import ScriptedDynamo
 from support.sidecar import Sidecar
+
+HOST = "peers-host"
 
 
 def _required(variable: str) -> str:
@@ -60,7 +65,9 @@ def stub() -> Iterator[ScriptedDynamo]:
 
 
 @pytest.fixture
-def start_sidecar(oncewatch_binary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sidecar]]:
+def start_sidecar(
+    oncewatch_binary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Sidecar]]:
     """Starts a sidecar and points ONCEWATCH_SOCKET, which the client reads, at it."""
     started: list[Sidecar] = []
 
@@ -84,13 +91,24 @@ def sidecar(start_sidecar: Callable[..., Sidecar]) -> Sidecar:
 
 
 @pytest.fixture
-def instrumented() -> Callable[..., BaseClient]:
+def oncewatch_library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The client library as a process that has just started would import it.
+
+    It keeps one connection, one buffer and one client name per process: a test must not inherit another's.
+    """
+    monkeypatch.setenv("HOSTNAME", HOST)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "oncewatch"]:
+        del sys.modules[name]
+    return importlib.import_module("oncewatch")
+
+
+@pytest.fixture
+def instrumented(oncewatch_library: ModuleType) -> Callable[..., BaseClient]:
     """Makes boto3 clients the way an application would: one line of instrumentation."""
-    import oncewatch
 
     def make(endpoint: str, **settings: float) -> BaseClient:
         client = boto3_client(endpoint, **settings)
-        oncewatch.instrument(client)
+        oncewatch_library.instrument(client)
         return client
 
     return make

@@ -16,12 +16,6 @@ EXECUTE = "dynamodb.ExecuteTransaction"
 NO_ANSWER = (ConnectionClosedError, HTTPClientError)
 
 
-@pytest.fixture(autouse=True)
-def host_name(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("HOSTNAME", "peers-host")
-    return "peers-host"
-
-
 def new_token() -> str:
     return str(uuid.uuid4())
 
@@ -46,7 +40,9 @@ def test_an_sdk_retry_after_a_dropped_response_is_no_finding(sidecar, proxy, cou
     assert findings == []
 
 
-def test_the_same_token_after_a_timeout_is_a_safe_retry_and_then_a_replay(sidecar, proxy, counter, instrumented) -> None:
+def test_the_same_token_after_a_timeout_is_a_safe_retry_then_a_replay(
+    sidecar, proxy, counter, instrumented
+) -> None:
     proxy.plan({1: slow_answer(1.0)})
     client = instrumented(proxy.url, attempts=1, read_timeout_s=0.4)
     request = {"TransactItems": counter.add(), "ClientRequestToken": new_token()}
@@ -73,9 +69,7 @@ def test_a_replay_after_success_costs_reads_and_executes_nothing(sidecar, dynoxi
     client.transact_write_items(**request)
     client.transact_write_items(**request)
     assert counter.value == 1
-    findings = sidecar.expect(
-        verdicts={"first_use": 1, "replay": 1}, attempts={"success": 2}, calls={"applied": 2}
-    )
+    findings = sidecar.expect(verdicts={"first_use": 1, "replay": 1}, attempts={"success": 2}, calls={"applied": 2})
     assert findings == []
     assert sidecar.scrape().value("oncewatch_reuse_age_seconds_count", api=WRITE) == 1
 
@@ -262,7 +256,9 @@ def test_a_server_that_forgot_the_token_executes_twice(sidecar, proxy, instrumen
 def test_a_mismatch_that_nothing_here_explains_is_remote(sidecar, dynoxide, counter, instrumented) -> None:
     token = new_token()
     boto3_client(dynoxide.url).transact_write_items(TransactItems=counter.add(1), ClientRequestToken=token)
-    code = refused(instrumented(dynoxide.url).transact_write_items, TransactItems=counter.add(2), ClientRequestToken=token)
+    code = refused(
+        instrumented(dynoxide.url).transact_write_items, TransactItems=counter.add(2), ClientRequestToken=token
+    )
     assert code == "IdempotentParameterMismatchException"
     (finding,) = sidecar.expect(
         verdicts={"first_use": 1, "remote_mismatch": 1}, attempts={"mismatch": 1}, calls={"not_applied": 1}
@@ -290,9 +286,7 @@ def test_execute_transaction_is_watched_like_transact_write_items(sidecar, proxy
     client = instrumented(proxy.url)
     token = new_token()
     client.execute_transaction(TransactStatements=counter.statements("a"), ClientRequestToken=token)
-    code = refused(
-        client.execute_transaction, TransactStatements=counter.statements("b"), ClientRequestToken=token
-    )
+    code = refused(client.execute_transaction, TransactStatements=counter.statements("b"), ClientRequestToken=token)
     assert code == "IdempotentParameterMismatchException"
     (finding,) = sidecar.expect(
         verdicts={"first_use": 1, "sdk_retry": 1, "parameter_mismatch": 1},
@@ -312,13 +306,11 @@ def test_one_token_for_two_operations_is_two_tokens(sidecar, dynoxide, counter, 
     assert sorted(t["api"] for t in sidecar.tokens()) == [EXECUTE, WRITE]
 
 
-def test_an_instrumented_session_reports_each_attempt_once(sidecar, proxy, counter) -> None:
-    import oncewatch
-
+def test_an_instrumented_session_reports_each_attempt_once(sidecar, proxy, counter, oncewatch_library) -> None:
     session = boto3.Session("test", "test", region_name="eu-west-1")
-    oncewatch.instrument(session)
+    oncewatch_library.instrument(session)
     client = session.client("dynamodb", endpoint_url=proxy.url)
-    oncewatch.instrument(client)
+    oncewatch_library.instrument(client)
     client.transact_write_items(TransactItems=counter.add())
     assert sidecar.expect(verdicts={"first_use": 1}, attempts={"success": 1}, calls={"applied": 1}) == []
     assert sidecar.scrape().value("oncewatch_events_total", type="attempt_start") == 1

@@ -29,6 +29,10 @@ class Worker:
     def client(self) -> str:
         return f"peers-host/{self.child.pid}"
 
+    def kill(self) -> None:
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait(5)
+
     def results(self) -> list[dict]:
         """The outcome of every call, when the process is done."""
         output, _ = self.child.communicate(timeout=20)
@@ -51,8 +55,7 @@ def start_worker(proxy, counter) -> Iterator[Callable[..., Worker]]:
     yield start
     for worker in started:
         if worker.child.poll() is None:
-            worker.child.kill()
-            worker.child.wait(5)
+            worker.kill()
         worker.child.stdout.close()
 
 
@@ -78,12 +81,14 @@ def test_two_processes_with_one_token_collide_across_clients(sidecar, proxy, cou
     assert finding["client"] == second.client and finding["holder"]["client"] == first.client
 
 
-def test_a_process_killed_in_the_middle_of_a_call_leaves_an_orphan(sidecar, proxy, counter, start_worker, token) -> None:
+def test_a_process_killed_in_the_middle_of_a_call_leaves_an_orphan(
+    sidecar, proxy, counter, start_worker, token
+) -> None:
     proxy.plan({1: hold_answer()})
     victim = start_worker(token)
     proxy.wait_executed(1)
-    victim.child.send_signal(signal.SIGKILL)
-    victim.child.wait(5)
+    sidecar.expect(verdicts={"first_use": 1})
+    victim.kill()
     (finding,) = sidecar.expect(verdicts={"first_use": 1, "orphaned": 1})
     assert (finding["severity"], finding["token"], finding["client"]) == ("warning", token, victim.client)
     (entry,) = sidecar.tokens()
@@ -94,12 +99,14 @@ def test_a_process_killed_in_the_middle_of_a_call_leaves_an_orphan(sidecar, prox
     sidecar.expect(verdicts={"first_use": 1, "orphaned": 1, "safe_retry": 1}, calls={"applied": 1})
 
 
-def test_a_successor_with_a_fresh_token_repeats_the_work_of_the_dead(sidecar, proxy, counter, start_worker, token) -> None:
+def test_a_successor_with_a_fresh_token_repeats_the_work_of_the_dead(
+    sidecar, proxy, counter, start_worker, token
+) -> None:
     proxy.plan({1: hold_answer()})
     victim = start_worker(token)
     proxy.wait_executed(1)
-    victim.child.kill()
-    victim.child.wait(5)
+    sidecar.expect(verdicts={"first_use": 1})
+    victim.kill()
     sidecar.expect(verdicts={"first_use": 1, "orphaned": 1})
     fresh = str(uuid.uuid4())
     assert start_worker(fresh).outcome() == "ok"

@@ -65,7 +65,9 @@ def expected_labels() -> dict[str, set[tuple[tuple[str, str], ...]]]:
 
 
 def lint(promtool: str, text: str, *flags: str) -> None:
-    checked = subprocess.run([promtool, "check", "metrics", *flags], input=text, capture_output=True, text=True, timeout=20)
+    checked = subprocess.run(
+        [promtool, "check", "metrics", *flags], input=text, capture_output=True, text=True, timeout=20
+    )
     assert checked.returncode == 0 and not checked.stderr.strip(), checked.stderr
 
 

@@ -47,6 +47,15 @@ def test_dynoxide_refuses_other_parameters_and_long_tokens(dynoxide, counter: Co
     assert counter.value == 1
 
 
+def test_dynoxide_does_not_mind_the_order_of_keys(dynoxide, counter: Counter) -> None:
+    client = boto3_client(dynoxide.url)
+    token = uuid.uuid4().hex
+    (item,) = counter.add()
+    for update in (item["Update"], dict(reversed(item["Update"].items()))):
+        client.transact_write_items(TransactItems=[{"Update": update}], ClientRequestToken=token)
+    assert counter.value == 1
+
+
 def test_dynoxide_executes_again_after_a_cancelled_transaction(dynoxide, counter: Counter) -> None:
     client = boto3_client(dynoxide.url)
     request = {"TransactItems": counter.add(needs="stock"), "ClientRequestToken": uuid.uuid4().hex}

@@ -7,11 +7,15 @@ call with it, fork, and make the call of the job in both processes).
 import json
 import os
 import sys
+import time
 
 import oncewatch
 from botocore.exceptions import BotoCoreError, ClientError
 
 from support.dynamo import add_items, boto3_client
+
+# After a fork the parent calls first, so that it is known who holds the token.
+CHILD_DELAY_S = 0.5
 
 
 def call(client, job: dict) -> dict:
@@ -35,6 +39,8 @@ def main() -> None:
         oncewatch.instrument(warm)
         call(warm, {**job, "token": job["fork_after"]})
         child = os.fork()
+        if not child:
+            time.sleep(CHILD_DELAY_S)
     else:
         child = None
     print(json.dumps(call(client, job)), flush=True)

@@ -32,7 +32,9 @@ def error(code: str, message: str, status: int = 400, delay_s: float = 0.0) -> A
 
 
 def in_progress(delay_s: float = 0.0) -> Answer:
-    return error("TransactionInProgressException", "Transaction from previous request is still in progress", delay_s=delay_s)
+    return error(
+        "TransactionInProgressException", "Transaction from previous request is still in progress", delay_s=delay_s
+    )
 
 
 def silence(seconds: float) -> Answer:

@@ -106,7 +106,9 @@ class Sidecar:
         counted: Counter = Counter()
         for sample in self.scrape().named("oncewatch_verdicts_total"):
             if sample.value and sample.labels["severity"] != "info":
-                counted[(sample.labels["api"], sample.labels["verdict"], sample.labels["severity"])] += int(sample.value)
+                counted[(sample.labels["api"], sample.labels["verdict"], sample.labels["severity"])] += int(
+                    sample.value
+                )
         findings = self.findings()
         listed = Counter((f["api"], f["verdict"], f["severity"]) for f in findings)
         assert listed == counted, f"the admin API lists {listed}, the metrics count {counted}"
