@@ -1,0 +1,220 @@
+"""The two fingerprints of a request (SPEC §10).
+
+``fp`` identifies what is asked for: equal for any key order or white space.
+``fp_raw`` identifies the bytes: it differs where ``fp`` is equal when a
+serialiser wrote the same request in another way.  Neither contains the token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from json.decoder import JSONDecoder
+from json.decoder import scanstring as _scan_string  # type: ignore[attr-defined]
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple, NoReturn, Optional, Union
+
+BODY_BYTES_MAX = 256 * 1024
+_HEX_DIGITS = 32
+_skip_space = re.compile(r"[ \t\n\r]*").match
+_SPACE_OR_END = (" ", "\t", "\n", "\r", "")
+
+# StopIteration is how the standard scanner says that no value begins here.
+_NOT_JSON = (ValueError, StopIteration, RecursionError)
+
+Body = Union[bytes, bytearray, memoryview, str]
+
+
+class Fingerprint(NamedTuple):
+    """What one request body tells about itself.
+
+    ``fp`` is ``None`` for a body over 256 KiB, one that is not JSON, or one
+    whose strings are not Unicode (a lone surrogate cannot be written as
+    UTF-8).  ``token`` is ``None`` if the token field is no top-level string.
+    """
+
+    fp: Optional[str]
+    fp_raw: str
+    token: Optional[str]
+
+
+class _SourceNumber:
+    """A number that is written back with the characters it was read from."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Document(NamedTuple):
+    """A parsed body, and where in its text the token's characters are (an empty range if nowhere)."""
+
+    value: Any
+    token: Optional[str] = None
+    token_start: int = 0
+    token_end: int = 0
+
+
+def fingerprint(
+    api: str,
+    body: Body,
+    token_field: Optional[str] = None,
+    ignored_fields: tuple[str, ...] = (),
+) -> Fingerprint:
+    """Hash ``body`` for ``api``; never raises for any bytes.
+
+    ``token_field`` and ``ignored_fields`` are looked for at the top level
+    only.  Of a repeated key the last one counts, as JSON parsers have it.
+    """
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    prefix = api.encode("utf-8", "replace") + b"\n"
+    try:
+        text = raw.decode("utf-8")
+        document = _parse(text, token_field)
+    except _NOT_JSON:
+        return Fingerprint(None, _hash(prefix, raw), None)
+    fp = None
+    if len(raw) <= BODY_BYTES_MAX:
+        canonical_body = _canonical(document.value, token_field, ignored_fields)
+        if canonical_body is not None:
+            fp = _hash(prefix, canonical_body)
+    start, end = document.token_start, document.token_end
+    if len(raw) != len(text):
+        start, end = _byte_offset(text, start), _byte_offset(text, end)
+    return Fingerprint(fp, _hash(prefix, raw[:start], raw[end:]), document.token)
+
+
+def canonical(body: Body, token_field: Optional[str] = None, ignored_fields: tuple[str, ...] = ()) -> Optional[bytes]:
+    """What ``fp`` is a hash of, without the API's name: for tests and for explaining a difference.
+
+    ``None`` for a body that has none; the size limit of ``fp`` does not apply.
+    """
+    try:
+        text = body if isinstance(body, str) else bytes(body).decode("utf-8")
+        return _canonical(_parse(text, token_field).value, token_field, ignored_fields)
+    except _NOT_JSON:
+        return None
+
+
+def _hash(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:_HEX_DIGITS]
+
+
+def _byte_offset(text: str, index: int) -> int:
+    return len(text[:index].encode("utf-8"))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
+
+
+def _integer(text: str) -> _SourceNumber:
+    return _SourceNumber("0" if text == "-0" else text)
+
+
+_decoder = JSONDecoder(parse_float=_SourceNumber, parse_constant=_refuse_constant)
+# Python refuses to convert integers of some thousand digits; JSON allows no leading zeros, so their text will do.
+_long_integer_decoder = JSONDecoder(parse_float=_SourceNumber, parse_int=_integer, parse_constant=_refuse_constant)
+
+
+def _parse(text: str, token_field: Optional[str]) -> _Document:
+    try:
+        return _read_document(text, token_field, _decoder)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _read_document(text, token_field, _long_integer_decoder)
+
+
+def _read_document(text: str, token_field: Optional[str], decoder: JSONDecoder) -> _Document:
+    """Parse member by member, because the standard parser does not tell where the token's string is."""
+    scan = decoder.scan_once  # type: ignore[attr-defined]
+    index = _skip_space(text, 0).end()  # type: ignore[union-attr]
+    if text[index : index + 1] != "{":
+        value, index = scan(text, index)
+        _expect_end(text, index)
+        return _Document(value)
+    index = _next(text, index + 1)
+    members: dict[str, Any] = {}
+    token, token_start, token_end = None, 0, 0
+    if text[index : index + 1] == "}":
+        _expect_end(text, index + 1)
+        return _Document(members)
+    while True:
+        _expect(text, index, '"')
+        key, index = _scan_string(text, index + 1, True)
+        index = _next(text, index)
+        _expect(text, index, ":")
+        start = _next(text, index + 1)
+        value, index = scan(text, start)
+        members[key] = value
+        if key == token_field:
+            if isinstance(value, str):
+                token, token_start, token_end = value, start + 1, index - 1
+            else:
+                token, token_start, token_end = None, 0, 0
+        index = _next(text, index)
+        if text[index : index + 1] == "}":
+            _expect_end(text, index + 1)
+            return _Document(members, token, token_start, token_end)
+        _expect(text, index, ",")
+        index = _next(text, index + 1)
+
+
+def _next(text: str, index: int) -> int:
+    """The index of the next character that is not white space."""
+    if text[index : index + 1] in _SPACE_OR_END:
+        return _skip_space(text, index).end()  # type: ignore[union-attr]
+    return index
+
+
+def _expect(text: str, index: int, character: str) -> None:
+    if text[index : index + 1] != character:
+        raise json.JSONDecodeError(f"expected {character!r}", text, index)
+
+
+def _expect_end(text: str, index: int) -> None:
+    if _next(text, index) != len(text):
+        raise json.JSONDecodeError("text after the end of the document", text, index)
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
+
+
+def _canonical(value: Any, token_field: Optional[str], ignored_fields: tuple[str, ...]) -> Optional[bytes]:
+    if isinstance(value, dict):
+        value = {key: item for key, item in value.items() if key != token_field and key not in ignored_fields}
+    try:
+        try:
+            written = _encoder.encode(value)
+        except (TypeError, ValueError):
+            # The fast encoder knows neither numbers kept as text nor integers of some thousand digits.
+            parts: list[str] = []
+            _write(value, parts)
+            written = "".join(parts)
+        return written.encode("utf-8")
+    except _NOT_JSON:
+        return None
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    if isinstance(value, dict):
+        separator = "{"
+        for key in sorted(value):
+            parts += (separator, encode_basestring(key), ":")
+            _write(value[key], parts)
+            separator = ","
+        parts.append("}" if value else "{}")
+    elif isinstance(value, list):
+        separator = "["
+        for item in value:
+            parts.append(separator)
+            _write(item, parts)
+            separator = ","
+        parts.append("]" if value else "[]")
+    elif isinstance(value, _SourceNumber):
+        parts.append(value.text)
+    else:
+        parts.append(_encoder.encode(value))

@@ -1,0 +1,153 @@
+"""The other ends of the client's two conversations: a sidecar that collects, a DynamoDB that follows a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Callable
+
+
+class Collector:
+    """A stream socket server that keeps every event, per connection, and every byte."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.streams: list[bytes] = []
+        self.paused = threading.Event()
+        self._connections: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                index = len(self.streams)
+                self.streams.append(b"")
+                self._connections.append(connection)
+            threading.Thread(target=self._read, args=(connection, index), daemon=True).start()
+
+    def _read(self, connection: socket.socket, index: int) -> None:
+        while True:
+            while self.paused.is_set():
+                time.sleep(0.005)
+            try:
+                data = connection.recv(65536)
+            except OSError:
+                return
+            if not data:
+                return
+            with self._lock:
+                self.streams[index] += data
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        with self._lock:
+            whole = [stream[: stream.rfind(b"\n") + 1] for stream in self.streams]
+        return [json.loads(line) for stream in whole for line in stream.splitlines()]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] == kind]
+
+    def wait(self, count: int, timeout_s: float = 5.0) -> list[dict[str, Any]]:
+        """Exactly ``count`` events: also waits a moment for one too many."""
+        wait_until(lambda: len(self.events) >= count, timeout_s, lambda: f"{count} events, have {self.events}")
+        time.sleep(0.02)
+        assert len(self.events) == count, self.events
+        return self.events
+
+    def close(self, unlink: bool = True) -> None:
+        try:
+            # A thread blocked in accept() keeps a closed listener alive.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._listener.close()
+        for connection in self._connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            connection.close()
+        if unlink and os.path.exists(self.path):
+            os.unlink(self.path)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: Callable[[], str]) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what()}"
+        time.sleep(0.005)
+
+
+class Step:
+    """What the scripted server does with one request."""
+
+    def __init__(self, status: int = 200, body: Any = None, *, hang_s: float = 0, reset: bool = False) -> None:
+        self.status, self.body, self.hang_s, self.reset = status, body or {}, hang_s, reset
+
+
+def ok(**body: Any) -> Step:
+    return Step(200, body)
+
+
+def error(status: int, code: str) -> Step:
+    return Step(status, {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "scripted"})
+
+
+class DynamoStub:
+    """Speaks enough of DynamoDB's protocol for an SDK; answers by the script, then with plain success."""
+
+    def __init__(self) -> None:
+        self.script: list[Step] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                stub.requests.append((dict(self.headers), body))
+                step = stub.script.pop(0) if stub.script else ok()
+                time.sleep(step.hang_s)
+                if step.reset:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                    self.close_connection = True
+                    return
+                answer = json.dumps(step.body).encode()
+                self.send_response(step.status)
+                self.send_header("Content-Type", "application/x-amz-json-1.0")
+                self.send_header("Content-Length", str(len(answer)))
+                self.send_header("x-amzn-RequestId", f"REQ{len(stub.requests)}")
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A client that gave up before the answer is part of the script."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
