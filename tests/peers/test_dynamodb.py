@@ -40,9 +40,7 @@ def test_an_sdk_retry_after_a_dropped_response_is_no_finding(sidecar, proxy, cou
     assert findings == []
 
 
-def test_the_same_token_after_a_timeout_is_a_safe_retry_then_a_replay(
-    sidecar, proxy, counter, instrumented
-) -> None:
+def test_the_same_token_after_a_timeout_is_a_safe_retry_then_a_replay(sidecar, proxy, counter, instrumented) -> None:
     proxy.plan({1: slow_answer(1.0)})
     client = instrumented(proxy.url, attempts=1, read_timeout_s=0.4)
     request = {"TransactItems": counter.add(), "ClientRequestToken": new_token()}
@@ -221,6 +219,26 @@ def test_two_threads_with_one_token_collide(sidecar, proxy, counter, instrumente
     assert finding["holder"]["client"] == finding["client"] == f"peers-host/{os.getpid()}"
     assert finding["holder"]["call"] == proxy.exchanges[0].invocation_id
     assert finding["call"] == proxy.exchanges[1].invocation_id
+
+
+def test_an_answer_after_the_lease_resolves_what_was_stuck(
+    start_sidecar, proxy, counter, instrumented, tmp_path
+) -> None:
+    config = tmp_path / "oncewatch.toml"
+    config.write_text(f'[profiles."{WRITE}"]\nlease = "1s"\n')
+    sidecar = start_sidecar("--config", str(config))
+    held = hold_answer()
+    proxy.plan({1: held})
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(instrumented(proxy.url).transact_write_items, TransactItems=counter.add())
+        (finding,) = sidecar.expect(verdicts={"first_use": 1, "stuck_in_flight": 1}, calls={})
+        assert finding["severity"] == "warning"
+        assert [t["status"] for t in sidecar.tokens()] == ["unknown"]
+        held.released.set()
+        call.result(5)
+    sidecar.expect(verdicts={"first_use": 1, "stuck_in_flight": 1}, calls={"applied": 1})
+    assert [t["status"] for t in sidecar.tokens()] == ["succeeded"]
+    assert counter.value == 1
 
 
 def test_a_server_that_forgot_the_token_executes_twice(sidecar, proxy, instrumented, tmp_path) -> None:

@@ -180,6 +180,22 @@ def test_an_error_answer_is_named_in_error_type(traced_sidecar, otlp, dynoxide, 
     assert received.span.status.code == Status.STATUS_CODE_UNSET
 
 
+def test_the_span_of_an_unknown_outcome_ends_with_the_lease(
+    traced_sidecar, otlp, proxy, counter, instrumented, caller, tmp_path
+) -> None:
+    config = tmp_path / "oncewatch.toml"
+    config.write_text(f'[profiles."{WRITE}"]\nlease = "1s"\n')
+    traced_sidecar("--spans", "all", "--config", str(config))
+    proxy.plan({1: slow_answer(0.6)})
+    trace, _ = caller.run(
+        instrumented(proxy.url, attempts=1, read_timeout_s=0.3).transact_write_items, TransactItems=counter.add()
+    )
+    (received,) = otlp.wait_spans(1)
+    lived_s = (received.span.end_time_unix_nano - received.span.start_time_unix_nano) / 1e9
+    assert received.span.trace_id.hex() == trace
+    assert abs(lived_s - 1.0) <= CLOCK_SLACK_S
+
+
 def test_without_a_callers_trace_the_span_is_a_root(traced_sidecar, otlp, dynoxide, counter, instrumented) -> None:
     traced_sidecar("--spans", "all")
     instrumented(dynoxide.url).transact_write_items(TransactItems=counter.add())
