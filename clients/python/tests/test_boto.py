@@ -64,25 +64,31 @@ def test_success_tells_everything(client, dynamo, collector):
         "client": f"{os.environ.get('HOSTNAME') or socket.gethostname()}/{os.getpid()}",
         "scope": "eu-west-1",
     }
-    assert start.items() >= {
-        **common,
-        "type": "attempt_start",
-        "attempt": 1,
-        "max_attempts": 4,
-        "token_origin": "caller",
-        "fp": expected.fp,
-        "fp_raw": expected.fp_raw,
-    }.items()
-    assert end.items() >= {
-        **common,
-        "type": "attempt_end",
-        "attempt": 1,
-        "outcome": "ok",
-        "http_status": 200,
-        "request_id": "REQ1",
-        "read_units": 0.5,
-        "write_units": 6.0,
-    }.items()
+    assert (
+        start.items()
+        >= {
+            **common,
+            "type": "attempt_start",
+            "attempt": 1,
+            "max_attempts": 4,
+            "token_origin": "caller",
+            "fp": expected.fp,
+            "fp_raw": expected.fp_raw,
+        }.items()
+    )
+    assert (
+        end.items()
+        >= {
+            **common,
+            "type": "attempt_end",
+            "attempt": 1,
+            "outcome": "ok",
+            "http_status": 200,
+            "request_id": "REQ1",
+            "read_units": 0.5,
+            "write_units": 6.0,
+        }.items()
+    )
     assert over.items() >= {**common, "type": "call_end", "attempts": 1, "outcome": "ok"}.items()
     assert 0 < end["duration_ms"] <= over["duration_ms"] < 5000
     assert start["at"] <= end["at"] <= over["at"]
@@ -117,7 +123,12 @@ def test_retries_are_attempts_of_one_call(dynamo, transport, collector, mode, co
     assert events[-1]["attempts"] == 3
     assert len({e["call"] for e in events}) == 1 and len({e["token"] for e in events}) == 1
     assert len({e["fp_raw"] for e in collector.of("attempt_start")}) == 1
-    assert [e["max_attempts"] for e in collector.of("attempt_start")] == [4, 4, 4]
+    limits = [e.get("max_attempts") for e in collector.of("attempt_start")]
+    if configured:
+        assert limits == [4, 4, 4]
+    else:
+        # The default was 3 once, and not told before the first retry.
+        assert limits in ([4, 4, 4], [None, 3, 3])
 
 
 def test_legacy_default_limit_is_known_from_the_second_attempt(dynamo, transport, collector):
@@ -208,6 +219,16 @@ def test_answer_that_cannot_be_parsed(client, dynamo, collector, monkeypatch):
     assert [e.get("outcome") for e in collector.wait(3)] == [None, "no_response", "no_response"]
 
 
+def test_older_botocore_hands_no_context_to_before_send(client, dynamo, collector):
+    def forget_context(request, **_):
+        request.__dict__.pop("context", None)
+
+    client.meta.events.register_first("before-send.dynamodb.TransactWriteItems", forget_context)
+    dynamo.script = [error(500, "InternalServerError")]
+    client.transact_write_items(TransactItems=ITEMS)
+    assert [e.get("attempt") for e in collector.wait(5)] == [1, 1, 2, 2, None]
+
+
 def test_call_that_never_reached_the_wire_is_silent(client, dynamo, collector):
     client._request_signer._credentials = None
     with pytest.raises(NoCredentialsError):
@@ -244,7 +265,7 @@ def test_session_covers_later_clients_once(dynamo, transport, collector, kind):
 def test_resource_and_scope(dynamo, transport, collector):
     resource = boto3.resource("dynamodb", endpoint_url=dynamo.url, **CREDENTIALS)
     oncewatch.instrument(resource, scope="123456789012/eu-west-1")
-    resource.meta.client.transact_write_items(TransactItems=[{"Delete": {"TableName": "t", "Key": {"id": "1"}}}])
+    resource.meta.client.transact_write_items(TransactItems=[{"Delete": {"TableName": "orders", "Key": {"id": "1"}}}])
     assert collector.wait(3)[0]["scope"] == "123456789012/eu-west-1"
 
 

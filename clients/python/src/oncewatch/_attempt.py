@@ -52,7 +52,7 @@ class Attempt:
         """Not for applications: send the start event."""
         sent = transport.send(
             f'{{"type":"attempt_start"{self._common},"attempt":{self._number}'
-            f'{event.integer_field("max_attempts", max_attempts, 1)}{self._fingerprints}'
+            f"{event.integer_field('max_attempts', max_attempts, 1)}{self._fingerprints}"
             f'{event.string_field("traceparent", traceparent, 128)},"token_origin":"{token_origin}"'
             f',"at":{time.time():.6f}}}'
         )
@@ -85,12 +85,12 @@ class Attempt:
             self._open = False
             duration_ms = (time.monotonic() - self._started) * 1000
             self._outcome = _outcome_fields(outcome, error, http_status, request_id)
-            if not self._observed or not transport.accepting:
+            if not self._observed:
                 transport.skip()
             else:
                 transport.send(
                     f'{{"type":"attempt_end"{self._common},"attempt":{self._number}'
-                    f'{event.integer_field("max_attempts", max_attempts, 1)}{self._fingerprints}{self._outcome}'
+                    f"{event.integer_field('max_attempts', max_attempts, 1)}{self._fingerprints}{self._outcome}"
                     f',"duration_ms":{duration_ms:.3f}{event.number_field("read_units", read_units)}'
                     f'{event.number_field("write_units", write_units)},"at":{time.time():.6f}}}'
                 )
@@ -106,7 +106,7 @@ class Attempt:
             if self._pid != os.getpid() or not self._outcome:
                 return
             outcome, self._outcome = self._outcome, ""
-            if not self._observed or not transport.accepting:
+            if not self._observed:
                 transport.skip()
                 return
             transport.send(
@@ -192,7 +192,7 @@ def common_fields(api: str, token: str, call: str, scope: str) -> str:
         f',"token":{event.quoted(event.clipped_unique(token, event.TOKEN_BYTES_MAX))}'
         f',"call":{event.quoted(event.clipped_unique(call, event.CALL_BYTES_MAX))}'
         f',"client":{event.quoted(transport.client)}'
-        f'{event.string_field("scope", event.clipped_unique(scope, event.SCOPE_BYTES_MAX), event.SCOPE_BYTES_MAX)}'
+        f"{event.string_field('scope', event.clipped_unique(scope, event.SCOPE_BYTES_MAX), event.SCOPE_BYTES_MAX)}"
     )
 
 

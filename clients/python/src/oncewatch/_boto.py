@@ -4,13 +4,16 @@ Order of the hooks of one call, with those used here: ``before-parameter-build``
 (the caller's parameters, before a missing token is filled in); for each attempt
 ``before-send`` (the final bytes) and ``response-received``; then ``after-call``
 or ``after-call-error``.  They share one context dictionary, which keeps the
-call's state and drops it with the call, however the call ends.
+call's state and drops it with the call, however the call ends.  Up to botocore
+1.42 at least, ``before-send`` is not given it: it is handed on from
+``request-created``, which comes just before in the same thread.
 """
 
 from __future__ import annotations
 
 import functools
 import time
+from contextvars import ContextVar
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 from . import _event as event
@@ -23,6 +26,7 @@ _SERVICE = "dynamodb"
 _OPERATIONS = ("TransactWriteItems", "ExecuteTransaction")
 _TOKEN_FIELD = "ClientRequestToken"
 _IGNORED_FIELDS = ("ReturnConsumedCapacity", "ReturnItemCollectionMetrics")
+_created_context: ContextVar[Any] = ContextVar("oncewatch_created_context", default=None)
 
 
 class _Call:
@@ -57,9 +61,7 @@ def instrument(obj: T, *, scope: Optional[str] = None) -> T:
     hooks = _Hooks(scope)
     for operation in _OPERATIONS:
         for name, hook in hooks.by_event():
-            events.register_last(
-                f"{name}.{_SERVICE}.{operation}", hook, unique_id=f"oncewatch-{name}-{operation}"
-            )
+            events.register_last(f"{name}.{_SERVICE}.{operation}", hook, unique_id=f"oncewatch-{name}-{operation}")
     return obj
 
 
@@ -93,6 +95,7 @@ class _Hooks(NamedTuple):
     def by_event(self) -> list[tuple[str, Callable[..., None]]]:
         return [
             ("before-parameter-build", self.before_parameter_build),
+            ("request-created", self.request_created),
             ("before-send", self.before_send),
             ("response-received", self.response_received),
             ("after-call", self.after_call),
@@ -104,9 +107,16 @@ class _Hooks(NamedTuple):
         context[_CONTEXT_KEY] = _Call("caller" if _TOKEN_FIELD in params else "sdk")
 
     @_guarded
+    def request_created(self, request: Any, **_: Any) -> None:
+        _created_context.set(request.context)
+
+    @_guarded
     def before_send(self, request: Any, event_name: str, **_: Any) -> None:
-        context = request.context
-        call = context.get(_CONTEXT_KEY)
+        # Not kept any longer: a call whose context lives on does not end when its caller is interrupted.
+        created = _created_context.get()
+        _created_context.set(None)
+        context = getattr(request, "context", created)
+        call = context.get(_CONTEXT_KEY) if context is not None else None
         if call is None:
             return
         retries = context.get("retries", {})

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 EVENTS_MAX = 1000
 BYTES_MAX = 256 * 1024
+_ATTEMPT_EVENTS = 3
+_ATTEMPT_BYTES = 2048
 
 
 class Batch(NamedTuple):
@@ -79,6 +81,12 @@ class Buffer:
             self._dropped += len(self._lines)
             self._lines.clear()
             self._bytes = 0
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether an attempt begun now would hardly find room for its events."""
+        events, size = len(self._lines) + self._taken.events, self._bytes + len(self._taken.data)
+        return events + _ATTEMPT_EVENTS > EVENTS_MAX or size + _ATTEMPT_BYTES > BYTES_MAX
 
     @property
     def dropped(self) -> int:

@@ -34,7 +34,7 @@ def quoted(value: str) -> str:
 
 def clipped(value: str, bytes_max: int) -> str:
     """``value``, cut at a character boundary to at most ``bytes_max`` bytes of UTF-8."""
-    if len(value) * 4 <= bytes_max:
+    if value.isascii() and len(value) <= bytes_max:
         return value
     encoded = _unicode(value).encode("utf-8")
     if len(encoded) <= bytes_max:
@@ -47,7 +47,7 @@ def clipped_unique(value: str, bytes_max: int) -> str:
 
     The end of a value that is too long is replaced by a hash of all of it.
     """
-    if len(value) * 4 <= bytes_max:
+    if value.isascii() and len(value) <= bytes_max:
         return value
     encoded = _unicode(value).encode("utf-8")
     if len(encoded) <= bytes_max:
@@ -57,6 +57,8 @@ def clipped_unique(value: str, bytes_max: int) -> str:
 
 
 def _unicode(value: str) -> str:
+    if value.isascii():
+        return value
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, NoReturn, Optional, Union
 
 BODY_BYTES_MAX = 256 * 1024
 _HEX_DIGITS = 32
-_skip_space = re.compile(r"[ \t\n\r]*").match
-_SPACE_OR_END = (" ", "\t", "\n", "\r", "")
 
 # StopIteration is how the standard scanner says that no value begins here.
 _NOT_JSON = (ValueError, StopIteration, RecursionError)
@@ -131,23 +129,21 @@ def _parse(text: str, token_field: Optional[str]) -> _Document:
 def _read_document(text: str, token_field: Optional[str], decoder: JSONDecoder) -> _Document:
     """Parse member by member, because the standard parser does not tell where the token's string is."""
     scan = decoder.scan_once  # type: ignore[attr-defined]
-    index = _skip_space(text, 0).end()  # type: ignore[union-attr]
-    if text[index : index + 1] != "{":
-        value, index = scan(text, index)
+    opening = _match_opening(text)
+    if opening is None:
+        value, index = scan(text, _skip_space(text).end())  # type: ignore[union-attr]
         _expect_end(text, index)
         return _Document(value)
-    index = _next(text, index + 1)
     members: dict[str, Any] = {}
     token, token_start, token_end = None, 0, 0
-    if text[index : index + 1] == "}":
-        _expect_end(text, index + 1)
-        return _Document(members)
-    while True:
-        _expect(text, index, '"')
-        key, index = _scan_string(text, index + 1, True)
-        index = _next(text, index)
-        _expect(text, index, ":")
-        start = _next(text, index + 1)
+    index = opening.end()
+    separator = opening[1]
+    while separator != "}":
+        member = _match_key(text, index)
+        if member is not None:
+            key, start = member[1], member.end()
+        else:
+            key, start = _read_escaped_key(text, index)
         value, index = scan(text, start)
         members[key] = value
         if key == token_field:
@@ -155,28 +151,35 @@ def _read_document(text: str, token_field: Optional[str], decoder: JSONDecoder) 
                 token, token_start, token_end = value, start + 1, index - 1
             else:
                 token, token_start, token_end = None, 0, 0
-        index = _next(text, index)
-        if text[index : index + 1] == "}":
-            _expect_end(text, index + 1)
-            return _Document(members, token, token_start, token_end)
-        _expect(text, index, ",")
-        index = _next(text, index + 1)
+        after = _match_separator(text, index)
+        if after is None:
+            raise json.JSONDecodeError("expected ',' or '}'", text, index)
+        separator, index = after[1], after.end()
+    _expect_end(text, index)
+    return _Document(members, token, token_start, token_end)
 
 
-def _next(text: str, index: int) -> int:
-    """The index of the next character that is not white space."""
-    if text[index : index + 1] in _SPACE_OR_END:
-        return _skip_space(text, index).end()  # type: ignore[union-attr]
-    return index
+_skip_space = re.compile(r"[ \t\n\r]*").match
+_match_opening = re.compile(r"[ \t\n\r]*\{(?:[ \t\n\r]*(\}))?").match
+_match_key = re.compile(r'[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*').match
+_match_quote = re.compile(r'[ \t\n\r]*"').match
+_match_colon = re.compile(r"[ \t\n\r]*:[ \t\n\r]*").match
+_match_separator = re.compile(r"[ \t\n\r]*([,}])").match
 
 
-def _expect(text: str, index: int, character: str) -> None:
-    if text[index : index + 1] != character:
-        raise json.JSONDecodeError(f"expected {character!r}", text, index)
+def _read_escaped_key(text: str, index: int) -> tuple[str, int]:
+    quote = _match_quote(text, index)
+    if quote is None:
+        raise json.JSONDecodeError("expected a key", text, index)
+    key, index = _scan_string(text, quote.end(), True)
+    colon = _match_colon(text, index)
+    if colon is None:
+        raise json.JSONDecodeError("expected ':'", text, index)
+    return key, colon.end()
 
 
 def _expect_end(text: str, index: int) -> None:
-    if _next(text, index) != len(text):
+    if _skip_space(text, index).end() != len(text):  # type: ignore[union-attr]
         raise json.JSONDecodeError("text after the end of the document", text, index)
 
 
@@ -184,8 +187,11 @@ _encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",",
 
 
 def _canonical(value: Any, token_field: Optional[str], ignored_fields: tuple[str, ...]) -> Optional[bytes]:
+    """Takes the dropped fields out of ``value`` itself: nobody needs the parsed body afterwards."""
     if isinstance(value, dict):
-        value = {key: item for key, item in value.items() if key != token_field and key not in ignored_fields}
+        value.pop(token_field, None)
+        for name in ignored_fields:
+            value.pop(name, None)
     try:
         try:
             written = _encoder.encode(value)

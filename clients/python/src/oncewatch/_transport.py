@@ -105,12 +105,15 @@ class Transport:
 
     @property
     def accepting(self) -> bool:
-        """False while an event would only be dropped: nothing needs to be computed for it."""
-        return not self._off_until or time.monotonic() >= self._off_until
+        """False while a new attempt would only be dropped: nothing needs to be computed for it."""
+        return not self._is_off() and not self._buffer.nearly_full
+
+    def _is_off(self) -> bool:
+        return self._off_until > 0 and time.monotonic() < self._off_until
 
     def send(self, line: str) -> bool:
         """Queue one event; False if it was dropped (and counted)."""
-        if not self.accepting:
+        if self._is_off():
             self._buffer.count_dropped(1)
             return False
         queued = self._buffer.put(line.encode("ascii") + b"\n")
@@ -191,7 +194,7 @@ class Transport:
         self._batch = self._buffer.take(_BATCH_BYTES)
         self._data, self._offset = self._batch.data, 0
         self._reporting = self._buffer.unreported
-        if self._reporting and self.accepting:
+        if self._reporting and not self._is_off():
             report = f'{{"type":"client_report","client":{quoted(self._client)},"dropped":{self._reporting}}}'
             self._data += report.encode("ascii") + b"\n"
         else:
@@ -220,7 +223,7 @@ class Transport:
         self._batch, self._data, self._offset, self._reporting = Batch(b"", 0), b"", 0, 0
 
     def _connect(self) -> bool:
-        if not self.accepting:
+        if self._is_off():
             return False
         path = socket_path()
         if path is None:
