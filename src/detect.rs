@@ -1,0 +1,731 @@
+//! PURE: the detector. No I/O, clock, lock or async below here.
+//!
+//! Inputs are `handle_*`, each with the time as an argument; what they say goes into a
+//! [`Verdicts`] that the caller owns. The same detector judges live events and recordings.
+
+pub mod event;
+pub mod explain;
+pub mod finding;
+pub mod profile;
+pub mod text;
+pub mod time;
+pub mod trace;
+pub mod verdict;
+
+mod end;
+mod history;
+mod judge;
+mod leases;
+mod message;
+mod names;
+mod start;
+mod table;
+mod token;
+mod undecided;
+mod view;
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
+
+use event::{Event, Kind};
+use finding::{CallOutcome, Gap, Observation, ProfileId, Removal, Status, Verdicts};
+use judge::{Judge, Pointer, Sender};
+use leases::{Lease, Leases};
+use message::Facts;
+use names::Names;
+use profile::{Profile, Zone};
+use table::{Key, Table};
+use time::Timestamp;
+use token::{Life, Note, Token, Who};
+use undecided::{Place, Undecided};
+use verdict::{Severity, Verdict};
+
+pub use view::{OpenAttempt, TokenView};
+
+/// Calls remembered per token, besides older ones with an open attempt.
+pub const CALLS_MAX: usize = 8;
+/// Open attempts remembered per token.
+pub const OPEN_ATTEMPTS_MAX: usize = 8;
+/// Attempts remembered per token, open and closed.
+pub const ATTEMPTS_MAX: usize = 64;
+
+/// Identifies the stream connection an event came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Where an event came from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Source<'a> {
+    /// The stream connection, whose end orphans its open attempts.
+    pub connection: Option<ConnectionId>,
+    /// Name of a client that gives none itself.
+    pub identity: Option<&'a str>,
+}
+
+/// Which lifecycles are handed out as [`finding::Lifecycle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// None.
+    Off,
+    /// Those with a finding.
+    Misuse,
+    /// All.
+    All,
+}
+
+/// What a detector is to produce besides counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Mildest verdict that is handed out as a finding.
+    pub detail: Severity,
+    /// Lifecycles handed out.
+    pub trace: Trace,
+    /// Secret of the table's hash, so that nobody can choose tokens that clash.
+    pub hash_key: [u8; 16],
+}
+
+/// The state machine over all tokens.
+///
+/// What a wrong answer costs: a token pushed out inside its window makes a later misuse look like a
+/// first use; each such loss is counted as a [`Gap`]. Nothing is ever reported that was not seen.
+pub struct Detector {
+    profiles: Vec<Profile>,
+    by_name: HashMap<Box<str>, ProfileId>,
+    default: ProfileId,
+    options: Options,
+    /// Made when its profile is first used: a table costs memory before it holds a token.
+    tables: Vec<Option<Table>>,
+    leases: Leases,
+    undecided: Undecided,
+    names: Names,
+    /// Lifecycles of unknown outcome that wait one more lease before they are handed out.
+    settling: Vec<VecDeque<(Timestamp, Key)>>,
+    now: Timestamp,
+    order: u64,
+    next_finding: u64,
+}
+
+impl Detector {
+    /// `profiles` must contain one named `default`, which judges APIs without a profile; if it
+    /// does not, the last one takes its place. There must be at least one.
+    pub fn new(profiles: Vec<Profile>, options: Options) -> Self {
+        let ids = profiles
+            .iter()
+            .enumerate()
+            .map(|(i, profile)| (profile.name.clone(), ProfileId(i)));
+        let by_name: HashMap<_, _> = ids.collect();
+        let last = ProfileId(profiles.len().saturating_sub(1));
+        Self {
+            default: by_name.get(profile::DEFAULT).copied().unwrap_or(last),
+            by_name,
+            options,
+            tables: profiles.iter().map(|_| None).collect(),
+            leases: Leases::new(profiles.len()),
+            undecided: Undecided::default(),
+            names: Names::new(),
+            settling: profiles.iter().map(|_| VecDeque::new()).collect(),
+            now: Timestamp::MIN,
+            order: 0,
+            next_finding: 0,
+            profiles,
+        }
+    }
+
+    /// The profiles; a [`ProfileId`] is an index into them.
+    pub fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
+    /// Judges one event that arrived at `now`. `now` never goes back: an older one counts as the
+    /// latest seen. Deadlines up to `now` are handled first.
+    pub fn handle_event(
+        &mut self,
+        event: &Event<'_>,
+        source: Source<'_>,
+        now: Timestamp,
+        out: &mut Verdicts,
+    ) {
+        self.handle_timeout(now, out);
+        self.order += 1;
+        if event.traceparent_malformed {
+            out.observations.push(Observation::TraceparentMalformed);
+        }
+        let accepted = match event.kind {
+            Kind::ClientReport => {
+                out.observations
+                    .push(Observation::DroppedByClient(event.dropped));
+                true
+            }
+            Kind::AttemptStart | Kind::AttemptEnd | Kind::CallEnd => self.judge(event, source, out),
+        };
+        out.observations.push(if accepted {
+            Observation::Accepted(event.kind)
+        } else {
+            Observation::Duplicate
+        });
+    }
+
+    /// Handles the deadlines up to `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp, out: &mut Verdicts) {
+        while let Some((id, &lease)) = self
+            .leases
+            .first()
+            .filter(|(_, lease)| lease.deadline <= now)
+        {
+            self.now = self.now.max(lease.deadline);
+            self.order += 1;
+            let expired = self.with_token(lease.profile, lease.key, out, |judge, token| {
+                token
+                    .position(lease.attempt)
+                    .map(|index| judge.expire(token, index))
+            });
+            if expired.flatten().is_none() {
+                self.leases.close(id);
+            }
+        }
+        self.now = self.now.max(now);
+        for profile in 0..self.profiles.len() {
+            self.settle_due(ProfileId(profile), out);
+            self.sweep(ProfileId(profile), out);
+        }
+    }
+
+    /// The next deadline, if any; it may already be over when much is due at once.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let lease = self.leases.first().map(|(_, lease)| lease.deadline);
+        let settling = self
+            .settling
+            .iter()
+            .filter_map(|queue| queue.front())
+            .map(|(deadline, _)| *deadline);
+        let expiry = self.tables.iter().flatten().filter_map(Table::poll_expiry);
+        lease.into_iter().chain(settling).chain(expiry).min()
+    }
+
+    /// Closes what a stream connection left open.
+    pub fn handle_disconnect(
+        &mut self,
+        connection: ConnectionId,
+        now: Timestamp,
+        out: &mut Verdicts,
+    ) {
+        self.handle_timeout(now, out);
+        let of_connection = self
+            .leases
+            .iter()
+            .filter(|lease| lease.connection == Some(connection));
+        let mut open: Vec<Lease> = of_connection.copied().collect();
+        open.sort_by_key(|lease| lease.order);
+        for lease in open {
+            self.order += 1;
+            self.with_token(lease.profile, lease.key, out, |judge, token| {
+                if let Some(index) = token.position(lease.attempt) {
+                    judge.orphan(token, index);
+                }
+            });
+        }
+    }
+
+    /// Hands out the lifecycles that still wait for their end; nothing more will come.
+    pub fn handle_shutdown(&mut self, now: Timestamp, out: &mut Verdicts) {
+        self.handle_timeout(now, out);
+        for profile in (0..self.profiles.len()).map(ProfileId) {
+            let Some(table) = &self.tables[profile.0] else {
+                continue;
+            };
+            let pending = table
+                .entries()
+                .filter(|(_, token)| token.life.history.pending);
+            let pending: Vec<Key> = pending.map(|(key, _)| *key).collect();
+            for key in pending {
+                self.with_token(profile, key, out, |judge, token| {
+                    judge.hand_out(token, judge.now)
+                });
+            }
+        }
+    }
+
+    /// Tokens of a profile by status, in the order of [`Status::ALL`]. Expired ones count until the
+    /// next input removes them.
+    pub fn counts(&self, profile: ProfileId) -> [usize; Status::ALL.len()] {
+        self.tables[profile.0]
+            .as_ref()
+            .map_or([0; Status::ALL.len()], Table::counts)
+    }
+
+    /// Start of the oldest open attempt.
+    pub fn oldest_open(&self) -> Option<Timestamp> {
+        self.leases.oldest_start()
+    }
+
+    /// Judges a start or an end; returns whether it was new.
+    fn judge(&mut self, event: &Event<'_>, source: Source<'_>, out: &mut Verdicts) -> bool {
+        if self.names.sweep_due() {
+            self.sweep_names();
+        }
+        let id = self
+            .by_name
+            .get(&*event.api)
+            .copied()
+            .unwrap_or(self.default);
+        let client = event
+            .client
+            .as_deref()
+            .or(source.identity)
+            .map(|name| self.names.intern(name));
+        let sender = Sender {
+            client,
+            connection: source.connection,
+        };
+        if !self.profiles[id.0].accepts(&event.token) {
+            self.judge_invalid(id, event, sender, out);
+            return true;
+        }
+        let parts = [
+            event.api.as_bytes(),
+            event.scope.as_bytes(),
+            event.token.as_bytes(),
+        ];
+        let key = Key::new(&self.options.hash_key, parts);
+        let accepted = match event.kind {
+            Kind::AttemptStart => self.judge_start(id, key, event, sender, out),
+            Kind::CallEnd if event.call.is_some() => {
+                return self.judge_call_end(id, key, event, sender, out);
+            }
+            _ => self.judge_end(id, key, event, sender, out),
+        };
+        if accepted && let Some(table) = &mut self.tables[id.0] {
+            table.sight(key, self.now);
+        }
+        accepted
+    }
+
+    fn judge_start(
+        &mut self,
+        id: ProfileId,
+        key: Key,
+        event: &Event<'_>,
+        sender: Sender,
+        out: &mut Verdicts,
+    ) -> bool {
+        let known = self.with_token(id, key, out, |judge, token| {
+            judge.start(token, event, sender)
+        });
+        known.unwrap_or_else(|| {
+            let life = Life::new(1, self.now, self.order);
+            self.add_token(id, key, event, life, out, |judge, token| {
+                let index = judge.first_use(token, event, sender);
+                Some(token.who(index))
+            });
+            true
+        })
+    }
+
+    fn judge_end(
+        &mut self,
+        id: ProfileId,
+        key: Key,
+        event: &Event<'_>,
+        sender: Sender,
+        out: &mut Verdicts,
+    ) -> bool {
+        let class = self.profiles[id.0].classify(event);
+        let known = self.with_token(id, key, out, |judge, token| {
+            judge.end(token, event, class, sender)
+        });
+        known.unwrap_or_else(|| {
+            let life = Life::new(1, self.now - event.duration.unwrap_or_default(), self.order);
+            self.add_token(id, key, event, life, out, |judge, token| {
+                judge.end(token, event, class, sender);
+                None
+            });
+            true
+        })
+    }
+
+    /// The end of a named call: counted even if nothing is known of it.
+    fn judge_call_end(
+        &mut self,
+        id: ProfileId,
+        key: Key,
+        event: &Event<'_>,
+        sender: Sender,
+        out: &mut Verdicts,
+    ) -> bool {
+        let class = self.profiles[id.0].classify(event);
+        let call = event.call.as_deref().unwrap_or_default();
+        let table = self.tables[id.0].as_ref();
+        let token = table.and_then(|table| table.get(key, self.now));
+        let Some(serial) = token.and_then(|token| token.find_call(sender.client, call)) else {
+            out.observations
+                .push(Observation::Call(id, CallOutcome::from(class)));
+            return true;
+        };
+        let accepted = self.with_token(id, key, out, |judge, token| {
+            judge.call_end(token, serial, event, class)
+        });
+        if accepted == Some(true)
+            && let Some(table) = &mut self.tables[id.0]
+        {
+            table.sight(key, self.now);
+        }
+        accepted.unwrap_or(false)
+    }
+
+    /// A token that the server will not take is judged and not remembered.
+    fn judge_invalid(
+        &mut self,
+        id: ProfileId,
+        event: &Event<'_>,
+        sender: Sender,
+        out: &mut Verdicts,
+    ) {
+        if event.kind != Kind::AttemptStart {
+            let class = self.profiles[id.0].classify(event);
+            let ends_call = class.ends_call() || event.max_attempts == Some(event.attempt);
+            let whole_call = event.kind == Kind::CallEnd && event.call.is_some();
+            if !whole_call {
+                out.observations.push(Observation::Attempt(id, class));
+            }
+            // Without a memory of the call, its end is counted where it is told only once.
+            if whole_call || (event.call.is_none() && ends_call) {
+                out.observations
+                    .push(Observation::Call(id, CallOutcome::from(class)));
+            }
+            return;
+        }
+        let mut token = self.new_token(event, Life::new(1, self.now, self.order));
+        let who = Who {
+            client: sender.client,
+            call: event.call.as_deref().map(text::Text::new),
+            attempt: event.attempt,
+            since: self.now,
+            trace: event.trace,
+            serial: 0,
+        };
+        let facts = Facts::of(&token);
+        self.judge_of(id, Key(0), out).give(
+            &mut token,
+            &who,
+            Verdict::TokenInvalid,
+            facts,
+            Pointer::default(),
+        );
+    }
+
+    fn new_token(&mut self, event: &Event<'_>, life: Life) -> Token {
+        let (api, scope) = (
+            self.names.intern(&event.api),
+            self.names.intern(&event.scope),
+        );
+        Token::new(&event.token, api, scope, life)
+    }
+
+    fn judge_of<'a>(&'a mut self, id: ProfileId, key: Key, out: &'a mut Verdicts) -> Judge<'a> {
+        Judge {
+            profile: &self.profiles[id.0],
+            id,
+            options: self.options,
+            key,
+            names: &self.names,
+            leases: &mut self.leases,
+            now: self.now,
+            order: self.order,
+            next_finding: &mut self.next_finding,
+            out,
+        }
+    }
+
+    /// Changes a token that is known, and then everything that follows from its state.
+    fn with_token<R>(
+        &mut self,
+        id: ProfileId,
+        key: Key,
+        out: &mut Verdicts,
+        change: impl FnOnce(&mut Judge<'_>, &mut Token) -> R,
+    ) -> Option<R> {
+        let table = self.tables[id.0].as_mut()?;
+        let token = table.get_mut(key, self.now)?;
+        let mut judge = Judge {
+            profile: &self.profiles[id.0],
+            id,
+            options: self.options,
+            key,
+            names: &self.names,
+            leases: &mut self.leases,
+            now: self.now,
+            order: self.order,
+            next_finding: &mut self.next_finding,
+            out,
+        };
+        let before = token.status;
+        let result = change(&mut judge, token);
+        let wait = follow(
+            &mut judge,
+            token,
+            &mut self.undecided,
+            &self.options.hash_key,
+        );
+        let after = token.status;
+        table.recount(before, after);
+        if wait {
+            self.settling[id.0].push_back((self.now + self.profiles[id.0].lease, key));
+        }
+        if after == Status::Unknown && before != Status::Unknown {
+            self.report_noted(id, key, out);
+        }
+        Some(result)
+    }
+
+    /// Adds a token. If `change` returns who used it first, it is looked at as a fresh token for
+    /// an older request.
+    fn add_token(
+        &mut self,
+        id: ProfileId,
+        key: Key,
+        event: &Event<'_>,
+        life: Life,
+        out: &mut Verdicts,
+        change: impl FnOnce(&mut Judge<'_>, &mut Token) -> Option<Who>,
+    ) {
+        let mut token = self.new_token(event, life);
+        if let Some(who) = change(&mut self.judge_of(id, key, out), &mut token) {
+            self.compare_fresh(id, key, &mut token, who, out);
+        }
+        let mut judge = Judge {
+            profile: &self.profiles[id.0],
+            id,
+            options: self.options,
+            key,
+            names: &self.names,
+            leases: &mut self.leases,
+            now: self.now,
+            order: self.order,
+            next_finding: &mut self.next_finding,
+            out,
+        };
+        if follow(
+            &mut judge,
+            &mut token,
+            &mut self.undecided,
+            &self.options.hash_key,
+        ) {
+            self.settling[id.0].push_back((self.now + self.profiles[id.0].lease, key));
+        }
+        token.last_seen = self.now;
+        let profile = &self.profiles[id.0];
+        let capacity = NonZeroUsize::new(profile.capacity).unwrap_or(NonZeroUsize::MIN);
+        let table = self.tables[id.0].get_or_insert_with(|| Table::new(capacity, profile.ttl()));
+        if let Some((_, removed)) = table.insert(key, token) {
+            self.remove(id, removed, out);
+        }
+    }
+
+    /// Fine print 11, at the first use of `fresh`: is its request undecided under other tokens?
+    fn compare_fresh(
+        &mut self,
+        id: ProfileId,
+        key: Key,
+        fresh: &mut Token,
+        who: Who,
+        out: &mut Verdicts,
+    ) {
+        let (Some(place), Some(table)) = (self.place(fresh), self.tables[id.0].as_mut()) else {
+            return;
+        };
+        let (now, window) = (self.now, self.profiles[id.0].window);
+        let candidates = self.undecided.latest(place.request);
+        let candidates: Vec<Key> = candidates
+            .filter(|(place, other)| *other != key && now < place.first_start + window)
+            .map(|(_, other)| other)
+            .collect();
+        let mut reported: Option<(Facts, Pointer)> = None;
+        for &other in &candidates {
+            let Some(old) = table.get_mut(other, now) else {
+                continue;
+            };
+            if old.status == Status::Unknown && !old.life.reported {
+                old.life.reported = true;
+                reported.get_or_insert_with(|| (Facts::of(old), old.unresolved()));
+            }
+        }
+        if let Some((facts, pointer)) = reported {
+            fresh.reported_as_fresh = true;
+            self.judge_of(id, key, out).give(
+                fresh,
+                &who,
+                Verdict::FreshTokenAfterUnknown,
+                facts,
+                pointer,
+            );
+            return;
+        }
+        for other in candidates {
+            let old = table
+                .get_mut(other, now)
+                .filter(|old| old.status == Status::InFlight);
+            let Some(old) = old else { continue };
+            let waits = |attempt: &token::Attempt| attempt.is_open() || attempt.is_unresolved();
+            if old
+                .current()
+                .any(|attempt| attempt.client == who.client && waits(attempt))
+            {
+                old.life.note = Some(Box::new(Note {
+                    key,
+                    who: who.clone(),
+                }));
+            }
+        }
+    }
+
+    /// Fine print 11 b: the outcome of a token became unknown; was its request sent under another?
+    fn report_noted(&mut self, id: ProfileId, key: Key, out: &mut Verdicts) {
+        let Some(table) = self.tables[id.0].as_mut() else {
+            return;
+        };
+        let Some(old) = table.get(key, self.now).filter(|old| !old.life.reported) else {
+            return;
+        };
+        let Some(note) = old.life.note.as_deref().cloned() else {
+            return;
+        };
+        if !old
+            .current()
+            .any(|attempt| attempt.client == note.who.client && attempt.is_unresolved())
+        {
+            return;
+        }
+        let (facts, pointer) = (Facts::of(old), old.unresolved());
+        let Some(fresh) = table.get(note.key, self.now) else {
+            return;
+        };
+        if fresh.reported_as_fresh || matches!(fresh.status, Status::Cancelled | Status::Rejected) {
+            return;
+        }
+        if let Some(old) = table.get_mut(key, self.now) {
+            old.life.reported = true;
+        }
+        self.with_token(id, note.key, out, |judge, fresh| {
+            fresh.reported_as_fresh = true;
+            judge.give(
+                fresh,
+                &note.who,
+                Verdict::FreshTokenAfterUnknown,
+                facts,
+                pointer,
+            );
+        });
+    }
+
+    fn place(&self, token: &Token) -> Option<Place> {
+        place(token, &self.names, &self.options.hash_key)
+    }
+
+    /// Hands out lifecycles whose outcome is still unknown one lease after it became so.
+    fn settle_due(&mut self, id: ProfileId, out: &mut Verdicts) {
+        while let Some((deadline, key)) =
+            self.settling[id.0].pop_front_if(|(deadline, _)| *deadline <= self.now)
+        {
+            self.with_token(id, key, out, |judge, token| {
+                token.life.history.queued = false;
+                if token.status == Status::Unknown {
+                    judge.hand_out(token, deadline);
+                }
+            });
+        }
+    }
+
+    /// Removes some of the expired tokens.
+    fn sweep(&mut self, id: ProfileId, out: &mut Verdicts) {
+        for _ in 0..Table::sweep_max() {
+            let removed = self.tables[id.0]
+                .as_mut()
+                .and_then(|table| table.pop_expired(self.now));
+            let Some((_, token)) = removed else { return };
+            self.remove(id, token, out);
+        }
+    }
+
+    /// Undoes what a token that left its table still holds, and counts why it left.
+    fn remove(&mut self, id: ProfileId, mut token: Token, out: &mut Verdicts) {
+        let profile = &self.profiles[id.0];
+        let expired = self.now >= token.last_seen + profile.ttl();
+        let first_start = token.life.first_start;
+        let in_window = match &token.life.success {
+            Some(success) => profile.zone(first_start, success.at, self.now) != Zone::Past,
+            None => token.status == Status::InFlight || self.now < first_start + profile.window,
+        };
+        let reason = match (expired, in_window) {
+            (true, _) => Removal::Expired,
+            (false, true) => Removal::EvictedInWindow,
+            (false, false) => Removal::EvictedInRetention,
+        };
+        out.observations.push(Observation::Removed(id, reason));
+        if reason == Removal::EvictedInWindow {
+            out.observations.push(Observation::Gap(Gap::Evicted));
+        }
+        if let Some(place) = token.place.take() {
+            self.undecided.remove(&place);
+        }
+        let mut judge = self.judge_of(id, Key(0), out);
+        judge.hand_out(&mut token, judge.now);
+        judge.release(&token);
+    }
+
+    /// Forgets the names that no token uses any more.
+    fn sweep_names(&mut self) {
+        let tables = &self.tables;
+        self.names.sweep(|mark| {
+            for token in tables.iter().flatten().flat_map(Table::iter) {
+                token.mark_names(mark);
+            }
+        });
+    }
+}
+
+/// What follows from a token's new state: bounds, status, its place among the undecided, its span.
+/// Returns whether a later look at its span is needed.
+fn follow(
+    judge: &mut Judge<'_>,
+    token: &mut Token,
+    undecided: &mut Undecided,
+    hash_key: &[u8; 16],
+) -> bool {
+    judge.enforce_bounds(token);
+    token.status = token.derive_status();
+    let open = matches!(token.status, Status::InFlight | Status::Unknown);
+    if !open {
+        token.life.note = None;
+    }
+    let life = (token.life.first_start, token.life.order);
+    let stays = open
+        && token
+            .place
+            .is_some_and(|place| (place.first_start, place.order) == life);
+    if !stays && let Some(place) = token.place.take() {
+        undecided.remove(&place);
+    }
+    if open && token.place.is_none() {
+        token.place = place(token, judge.names, hash_key);
+        if let Some(place) = token.place {
+            undecided.insert(place, judge.key);
+        }
+    }
+    judge.settle(token)
+}
+
+/// Where a token stands among the undecided, if its request is known.
+fn place(token: &Token, names: &Names, hash_key: &[u8; 16]) -> Option<Place> {
+    let fp = token.life.fp()?;
+    let parts = [
+        names.get(token.api).as_bytes(),
+        names.get(token.scope).as_bytes(),
+        fp.identity(),
+    ];
+    let request = Key::new(hash_key, parts);
+    Some(Place {
+        request,
+        first_start: token.life.first_start,
+        order: token.life.order,
+    })
+}

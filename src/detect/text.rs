@@ -1,0 +1,119 @@
+//! Small strings of the detector, stored so that the usual ones cost no allocation.
+
+use std::fmt;
+
+/// A token, call id or fingerprint as it was sent.
+///
+/// Nearly all of them are a UUID in lower case or 32 hex digits; those are kept as 16 bytes in
+/// place. Every other text is kept on the heap. Reading it back gives the very text that was sent.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Text(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Repr {
+    Uuid([u8; 16]),
+    Hex([u8; 16]),
+    Other(Box<str>),
+}
+
+impl Text {
+    /// Stores `text`.
+    pub fn new(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let compact = match bytes.len() {
+            32 => unhex(bytes.iter().copied()).map(Repr::Hex),
+            36 if [8, 13, 18, 23].iter().all(|&i| bytes[i] == b'-') => {
+                let digits = bytes
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| ![8, 13, 18, 23].contains(i));
+                unhex(digits.map(|(_, &b)| b)).map(Repr::Uuid)
+            }
+            _ => None,
+        };
+        Self(compact.unwrap_or_else(|| Repr::Other(text.into())))
+    }
+
+    /// Bytes that tell this text from every other, for hashing; not its UTF-8.
+    pub fn identity(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Uuid(bytes) | Repr::Hex(bytes) => bytes,
+            Repr::Other(text) => text.as_bytes(),
+        }
+    }
+
+    /// Whether this is `text`, without storing `text` first.
+    pub fn is(&self, text: &str) -> bool {
+        match &self.0 {
+            Repr::Other(own) => **own == *text,
+            Repr::Uuid(_) | Repr::Hex(_) => {
+                matches!(text.len(), 32 | 36) && *self == Self::new(text)
+            }
+        }
+    }
+}
+
+/// The 16 bytes that 32 lower-case hex digits stand for; `None` if one is anything else.
+fn unhex(digits: impl Iterator<Item = u8>) -> Option<[u8; 16]> {
+    let mut out = [0u8; 16];
+    for (i, digit) in digits.enumerate() {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        out[i / 2] = out[i / 2] << 4 | value;
+    }
+    Some(out)
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, dashes): (_, &[usize]) = match &self.0 {
+            Repr::Other(text) => return f.write_str(text),
+            Repr::Hex(bytes) => (bytes, &[]),
+            Repr::Uuid(bytes) => (bytes, &[4, 6, 8, 10]),
+        };
+        for (i, byte) in bytes.iter().enumerate() {
+            if dashes.contains(&i) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_comes_back_as_sent() {
+        let uuid = "6b8f0c4e-1d2a-4f3b-9c5d-7e8f90a1b2c3";
+        let texts = [
+            uuid,
+            &uuid.to_uppercase(),
+            &uuid.replace('-', ""),
+            &uuid.replace('-', "").to_uppercase(),
+            &uuid.replace('-', "_"),
+            "00000000-0000-0000-0000-00000000000g",
+            "6b8f0c4e1-d2a-4f3b-9c5d-7e8f90a1b2c3",
+            "",
+            "order-17",
+            "ééééééééééééééééàà",
+        ];
+        for text in texts {
+            assert_eq!(Text::new(text).to_string(), text);
+            for other in texts {
+                assert_eq!(Text::new(text).is(other), text == other, "{text} {other}");
+            }
+        }
+    }
+}

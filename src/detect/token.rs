@@ -1,0 +1,513 @@
+//! What is remembered of one token, and the status that follows from it (SPEC §3).
+
+use super::finding::{Gap, Mark, Status};
+use super::judge::Pointer;
+use super::leases::LeaseId;
+use super::names::NameId;
+use super::profile::Class;
+use super::table::Key;
+use super::text::Text;
+use super::time::Timestamp;
+use super::trace::TraceContext;
+use super::undecided::Place;
+use super::verdict::Verdict;
+use super::{ATTEMPTS_MAX, CALLS_MAX, OPEN_ATTEMPTS_MAX};
+
+/// Fingerprints of successes remembered per token.
+pub const SUCCESSES_MAX: usize = 4;
+/// Distinct fingerprints in starts that make a token hard-coded.
+pub const HARD_CODED_AT: usize = 3;
+
+/// The two fingerprints of a request; either may be missing.
+#[derive(Clone, Debug, Default)]
+pub struct Print {
+    pub fp: Option<Text>,
+    pub raw: Option<Text>,
+}
+
+/// Whether two requests are the same as far as their fingerprints tell.
+pub fn same(a: Option<&Text>, b: Option<&Text>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    }
+}
+
+/// One attempt, named so that it can be told after the attempt itself is forgotten.
+#[derive(Clone, Debug)]
+pub struct Who {
+    pub client: Option<NameId>,
+    pub call: Option<Text>,
+    pub attempt: u64,
+    pub since: Timestamp,
+    pub trace: Option<TraceContext>,
+    pub serial: u32,
+}
+
+/// One logical SDK call, or one start without a call id.
+#[derive(Debug)]
+pub struct Call {
+    pub serial: u32,
+    pub client: Option<NameId>,
+    pub id: Option<Text>,
+    pub max_attempts: Option<u64>,
+    /// Whether its end has been counted.
+    pub counted: bool,
+    /// Class of its `call_end`.
+    pub ended: Option<Class>,
+    /// Whether `in_progress_remote` was given.
+    pub remote_given: bool,
+    /// Whether its attempt 1 was seen.
+    pub first_seen: bool,
+    /// Highest attempt number seen.
+    pub last_number: u64,
+}
+
+/// Why an attempt is no longer open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedBy {
+    OwnEnd,
+    Lease,
+    Disconnect,
+    NextAttempt,
+    CallEnd,
+}
+
+/// Whether an attempt is open.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    Open(LeaseId),
+    Closed {
+        by: ClosedBy,
+        class: Class,
+        at: Timestamp,
+        order: u64,
+        resolved: bool,
+    },
+}
+
+/// A start verdict that may still come true, and the finding that said it.
+#[derive(Clone, Copy, Debug)]
+pub struct Prediction {
+    pub verdict: Verdict,
+    pub finding: u64,
+}
+
+/// One request on the wire.
+#[derive(Debug)]
+pub struct Attempt {
+    pub serial: u32,
+    /// Serial number of its call.
+    pub call: u32,
+    pub client: Option<NameId>,
+    pub number: u64,
+    /// The lifecycle it belongs to.
+    pub life: u32,
+    pub start: Timestamp,
+    /// Order of input of its start; `None` if only its end was seen.
+    pub order: Option<u64>,
+    pub print: Print,
+    pub trace: Option<TraceContext>,
+    pub verdict: Option<Verdict>,
+    pub prediction: Option<Prediction>,
+    pub start_seen: bool,
+    pub end_seen: bool,
+    pub progress: Progress,
+}
+
+impl Attempt {
+    pub fn is_open(&self) -> bool {
+        matches!(self.progress, Progress::Open(_))
+    }
+
+    /// Ended without telling the outcome, and nothing told it since.
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self.progress, Progress::Closed { class, resolved: false, .. } if class.is_ambiguous())
+    }
+
+    /// Closed by something that its own end may still correct.
+    pub fn closed_by(&self, causes: &[ClosedBy]) -> bool {
+        matches!(self.progress, Progress::Closed { by, .. } if causes.contains(&by))
+    }
+}
+
+/// The first success of a lifecycle.
+#[derive(Clone, Debug)]
+pub struct Success {
+    pub at: Timestamp,
+    pub who: Who,
+}
+
+/// The last definite answer that was none of success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Cancelled,
+    Rejected,
+}
+
+/// The newer token that repeats this one's request (fine print 11 b).
+#[derive(Clone, Debug)]
+pub struct Note {
+    pub key: Key,
+    pub who: Who,
+}
+
+/// From a first start to the start that begins anew.
+#[derive(Debug)]
+pub struct Life {
+    pub number: u32,
+    pub first_start: Timestamp,
+    /// Order of input of the event that began it.
+    pub order: u64,
+    pub success: Option<Success>,
+    pub print: Option<(Print, Who)>,
+    pub answer: Option<Answer>,
+    pub mismatch_seen: bool,
+    /// A forgotten attempt's outcome is unknown.
+    pub forgotten_unresolved: bool,
+    /// Whether its unknown outcome was reported as repeated under a fresh token.
+    pub reported: bool,
+    pub note: Option<Box<Note>>,
+    /// Trace of its first attempt that had one.
+    pub trace: Option<TraceContext>,
+    pub history: History,
+}
+
+/// What of a lifecycle still waits to be handed out for its span.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Findings and verdicts on ends, not yet handed out.
+    pub marks: Vec<Mark>,
+    /// Whether there is anything new that is worth a span.
+    pub pending: bool,
+    /// Order of input up to which attempts were handed out.
+    pub handed_out: Option<u64>,
+    /// Whether a deadline for handing it out is set.
+    pub queued: bool,
+}
+
+impl Life {
+    pub fn new(number: u32, first_start: Timestamp, order: u64) -> Self {
+        Self {
+            number,
+            first_start,
+            order,
+            success: None,
+            print: None,
+            answer: None,
+            mismatch_seen: false,
+            forgotten_unresolved: false,
+            reported: false,
+            note: None,
+            trace: None,
+            history: History::default(),
+        }
+    }
+
+    pub fn fp(&self) -> Option<&Text> {
+        self.print.as_ref().and_then(|(print, _)| print.fp.as_ref())
+    }
+}
+
+/// A fingerprint seen in a start.
+#[derive(Debug)]
+pub struct Seen {
+    pub fp: Text,
+    pub raw: Option<Text>,
+    /// Whether it counts towards a hard-coded token.
+    pub counts: bool,
+}
+
+/// One remembered token.
+#[derive(Debug)]
+pub struct Token {
+    pub text: Text,
+    pub api: NameId,
+    pub scope: NameId,
+    pub last_seen: Timestamp,
+    /// As of the last event; see [`Token::derive_status`].
+    pub status: Status,
+    pub life: Life,
+    /// Where it stands among the undecided.
+    pub place: Option<Place>,
+    /// In order of first appearance.
+    pub calls: Vec<Call>,
+    /// In order of first appearance.
+    pub attempts: Vec<Attempt>,
+    pub serials: u32,
+    /// Fingerprints with which it succeeded in any lifecycle, and the attempts that first did.
+    pub successes: Vec<(Option<Text>, Who)>,
+    pub seen: Vec<Seen>,
+    pub hard_coded_given: bool,
+    /// Whether it was reported as the fresh token of an unknown outcome.
+    pub reported_as_fresh: bool,
+}
+
+impl Token {
+    pub fn new(text: &str, api: NameId, scope: NameId, life: Life) -> Self {
+        Self {
+            text: Text::new(text),
+            api,
+            scope,
+            last_seen: life.first_start,
+            status: Status::InFlight,
+            life,
+            place: None,
+            calls: Vec::with_capacity(1),
+            attempts: Vec::with_capacity(1),
+            serials: 0,
+            successes: Vec::new(),
+            seen: Vec::new(),
+            hard_coded_given: false,
+            reported_as_fresh: false,
+        }
+    }
+
+    pub fn serial(&mut self) -> u32 {
+        self.serials += 1;
+        self.serials
+    }
+
+    pub fn call(&self, serial: u32) -> Option<&Call> {
+        self.calls.iter().find(|call| call.serial == serial)
+    }
+
+    pub fn call_mut(&mut self, serial: u32) -> Option<&mut Call> {
+        self.calls.iter_mut().find(|call| call.serial == serial)
+    }
+
+    /// The remembered call of this client and id.
+    pub fn find_call(&self, client: Option<NameId>, id: &str) -> Option<u32> {
+        let mut calls = self.calls.iter().filter(|call| call.client == client);
+        calls
+            .find(|call| call.id.as_ref().is_some_and(|own| own.is(id)))
+            .map(|call| call.serial)
+    }
+
+    pub fn find_attempt(&self, call: u32, number: u64) -> Option<usize> {
+        self.attempts
+            .iter()
+            .position(|attempt| attempt.call == call && attempt.number == number)
+    }
+
+    pub fn position(&self, serial: u32) -> Option<usize> {
+        self.attempts
+            .iter()
+            .position(|attempt| attempt.serial == serial)
+    }
+
+    /// The attempt with the highest number of a call.
+    pub fn last_attempt(&self, call: u32) -> Option<usize> {
+        let of_call = self
+            .attempts
+            .iter()
+            .enumerate()
+            .filter(|(_, attempt)| attempt.call == call);
+        of_call
+            .max_by_key(|(_, attempt)| attempt.number)
+            .map(|(index, _)| index)
+    }
+
+    pub fn who(&self, index: usize) -> Who {
+        let attempt = &self.attempts[index];
+        Who {
+            client: attempt.client,
+            call: self.call(attempt.call).and_then(|call| call.id.clone()),
+            attempt: attempt.number,
+            since: attempt.start,
+            trace: attempt.trace,
+            serial: attempt.serial,
+        }
+    }
+
+    /// Whether the attempt counts for the status beyond being open and succeeding.
+    pub fn is_same_request(&self, attempt: &Attempt) -> bool {
+        same(attempt.print.fp.as_ref(), self.life.fp())
+    }
+
+    /// Attempts of the current lifecycle.
+    pub fn current(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts
+            .iter()
+            .filter(|attempt| attempt.life == self.life.number)
+    }
+
+    /// The status, in the precedence of SPEC §3.
+    pub fn derive_status(&self) -> Status {
+        let unresolved =
+            |attempt: &Attempt| attempt.is_unresolved() && self.is_same_request(attempt);
+        if self.life.success.is_some() {
+            Status::Succeeded
+        } else if self.current().any(Attempt::is_open) {
+            Status::InFlight
+        } else if self.life.forgotten_unresolved || self.current().any(unresolved) {
+            Status::Unknown
+        } else {
+            match self.life.answer {
+                Some(Answer::Cancelled) => Status::Cancelled,
+                Some(Answer::Rejected) => Status::Rejected,
+                None if self.life.mismatch_seen => Status::Rejected,
+                None => Status::Unknown,
+            }
+        }
+    }
+
+    /// Rejected for nothing but mismatches: the token is bound to another sender's request.
+    pub fn is_bound_elsewhere(&self) -> bool {
+        self.status == Status::Rejected && self.life.answer.is_none()
+    }
+
+    /// Records a fingerprint seen in a start. At most [`HARD_CODED_AT`] that count are kept, and
+    /// one that does not.
+    pub fn see(&mut self, print: &Print, counts: bool) {
+        let Some(fp) = &print.fp else { return };
+        let kept = |counts| {
+            self.seen
+                .iter()
+                .filter(|seen| seen.counts == counts)
+                .count()
+        };
+        let (counted, others) = (kept(true), kept(false));
+        let room = if counts {
+            counted < HARD_CODED_AT
+        } else {
+            others < 1
+        };
+        match self.seen.iter_mut().find(|seen| seen.fp == *fp) {
+            Some(seen) => {
+                seen.counts |= counts && room;
+                if seen.raw.is_none() {
+                    seen.raw.clone_from(&print.raw);
+                }
+            }
+            None if room => self.seen.push(Seen {
+                fp: fp.clone(),
+                raw: print.raw.clone(),
+                counts,
+            }),
+            None => {}
+        }
+    }
+
+    /// Whether enough distinct requests used this token.
+    pub fn is_hard_coded(&self) -> bool {
+        self.seen.iter().filter(|seen| seen.counts).count() >= HARD_CODED_AT
+    }
+
+    /// The attempt that first succeeded with this fingerprint.
+    pub fn success_with(&self, fp: Option<&Text>) -> Option<&Who> {
+        self.successes
+            .iter()
+            .find(|(own, _)| same(own.as_ref(), fp))
+            .map(|(_, who)| who)
+    }
+
+    pub fn record_success(&mut self, index: usize) {
+        let fp = self.attempts[index].print.fp.clone();
+        let known = self.successes.iter().any(|(own, _)| *own == fp);
+        if !known && self.successes.len() < SUCCESSES_MAX {
+            let who = self.who(index);
+            self.successes.push((fp, who));
+        }
+    }
+
+    /// Forgets what exceeds the bounds: closed calls beyond the [`CALLS_MAX`] most recent, calls
+    /// beyond [`OPEN_ATTEMPTS_MAX`] open attempts, closed attempts beyond [`ATTEMPTS_MAX`]. Calls
+    /// `gap` for each and hands back the leases that were open.
+    pub fn enforce_bounds(&mut self, mut gap: impl FnMut(Gap), mut close: impl FnMut(LeaseId)) {
+        while self
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.is_open())
+            .count()
+            > OPEN_ATTEMPTS_MAX
+        {
+            let open = |call: &Call| {
+                self.attempts
+                    .iter()
+                    .any(|a| a.call == call.serial && a.is_open())
+            };
+            let Some(oldest) = self.calls.iter().position(open) else {
+                break;
+            };
+            self.forget_call(oldest, &mut close);
+            gap(Gap::OpenAttemptsOverflow);
+        }
+        let mut index = 0;
+        while self.calls.len() - index > CALLS_MAX {
+            let serial = self.calls[index].serial;
+            if self
+                .attempts
+                .iter()
+                .any(|attempt| attempt.call == serial && attempt.is_open())
+            {
+                index += 1;
+            } else {
+                self.forget_call(index, &mut close);
+                gap(Gap::CallsOverflow);
+            }
+        }
+        while self.attempts.len() > ATTEMPTS_MAX {
+            let Some(oldest) = self.attempts.iter().position(|attempt| !attempt.is_open()) else {
+                break;
+            };
+            self.forget_attempt(oldest, &mut close);
+            gap(Gap::CallsOverflow);
+        }
+    }
+
+    fn forget_call(&mut self, index: usize, close: &mut impl FnMut(LeaseId)) {
+        let call = self.calls.remove(index);
+        while let Some(attempt) = self
+            .attempts
+            .iter()
+            .position(|attempt| attempt.call == call.serial)
+        {
+            self.forget_attempt(attempt, close);
+        }
+    }
+
+    /// Forgets an attempt; that its outcome is unknown is not forgotten.
+    fn forget_attempt(&mut self, index: usize, close: &mut impl FnMut(LeaseId)) {
+        let attempt = self.attempts.remove(index);
+        let unresolved = attempt.is_open() || attempt.is_unresolved();
+        if unresolved && attempt.life == self.life.number && self.is_same_request(&attempt) {
+            self.life.forgotten_unresolved = true;
+        }
+        if let Progress::Open(lease) = attempt.progress {
+            close(lease);
+        }
+    }
+
+    /// The oldest attempt of the lifecycle whose outcome is open, and the token: what a fresh token
+    /// for the same request points at.
+    pub fn unresolved(&self) -> Pointer {
+        let waits = |attempt: &&Attempt| attempt.is_open() || attempt.is_unresolved();
+        let oldest = self
+            .current()
+            .filter(waits)
+            .min_by_key(|attempt| attempt.start);
+        let oldest = oldest.and_then(|attempt| self.position(attempt.serial));
+        Pointer {
+            holder: oldest.map(|index| self.who(index)),
+            token: Some(self.text.clone()),
+        }
+    }
+
+    /// Calls `mark` with every name the token uses.
+    pub fn mark_names(&self, mark: &mut dyn FnMut(NameId)) {
+        let printed = self.life.print.iter().map(|(_, who)| who);
+        let succeeded = self.life.success.iter().map(|success| &success.who);
+        let noted = self.life.note.iter().map(|note| &note.who);
+        let before = self.successes.iter().map(|(_, who)| who);
+        let who = printed
+            .chain(succeeded)
+            .chain(noted)
+            .chain(before)
+            .filter_map(|who| who.client);
+        let calls = self.calls.iter().filter_map(|call| call.client);
+        who.chain(calls)
+            .chain([self.api, self.scope])
+            .for_each(mark);
+    }
+}

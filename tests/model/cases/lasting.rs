@@ -1,0 +1,47 @@
+//! Time, expiry, eviction and the limits of what is remembered (§3, fine print 1 and 9).
+
+use super::{Case, case};
+
+// One case, one line of events and one of verdicts: rustfmt would spread each over a screen.
+#[rustfmt::skip]
+pub const CASES: &[Case] = &[
+    case("no end within the lease", "stuck_in_flight", &["0 start a.1 A", "60 start b.1 A"],
+        &[(0., "first_use", "t", 1), (60., "stuck_in_flight", "t", 1), (60., "safe_retry", "t", 1)], 0),
+    case("just before the lease", "stuck_in_flight", &["0 start a.1 A", "59.999 start b.1 A"],
+        &[(0., "first_use", "t", 1), (59.999, "in_flight_collision", "t", 1)], 0),
+    case("nothing fires after the last event", "fine print 9", &["0 start a.1 A"], &[(0., "first_use", "t", 1)], 0),
+    case("deadlines in their order, before the event", "fine print 9", &["0 start a.1 A", "1 start b.1 B t=u", "100 start c.1 C t=v"],
+        &[(0., "first_use", "t", 1), (1., "first_use", "u", 1), (60., "stuck_in_flight", "t", 1), (61., "stuck_in_flight", "u", 1), (100., "first_use", "v", 1)], 0),
+    case("equal deadlines in the order of their starts", "fine print 9", &["0 start a.1 A t=u", "0 start b.1 B", "60 end a.1 ok t=u"],
+        &[(0., "first_use", "u", 1), (0., "first_use", "t", 1), (60., "stuck_in_flight", "u", 1), (60., "stuck_in_flight", "t", 1)], 0),
+    case("not if the lifecycle has succeeded", "fine print 9", &["0 start a.1 A", "1 end a.1 ok", "2 start b.1 A", "70 start c.1 A"],
+        &[(0., "first_use", "t", 1), (2., "replay", "t", 1), (70., "replay", "t", 1)], 0),
+    case("a late end resolves a stuck token", "§4 rules", &["0 start a.1 A", "61 end a.1 ok", "62 start b.1 A"],
+        &[(0., "first_use", "t", 1), (60., "stuck_in_flight", "t", 1), (62., "replay", "t", 1)], 0),
+    case("without call, an end resolves the oldest one closed by lease", "fine print 1", &["0 start -.1 A", "61 end -.1 throttle", "62 start -.1 B"],
+        &[(0., "first_use", "t", 1), (60., "stuck_in_flight", "t", 1), (62., "safe_retry", "t", 1)], 0),
+    case("the lease of an earlier lifecycle is silent", "fine print 3", &["0 start a.1 A api=test.long_lease", "1 start b.1 A api=test.long_lease", "2 end b.1 ok api=test.long_lease", "40 start c.1 A api=test.long_lease", "41 end c.1 cancel api=test.long_lease", "100 start d.1 A api=test.long_lease", "180 end d.1 throttle api=test.long_lease", "205 start e.1 A api=test.long_lease"],
+        &[(0., "first_use", "t", 1), (1., "in_flight_collision", "t", 1), (40., "reuse_after_window", "t", 1), (100., "retry_after_cancel", "t", 1), (205., "safe_retry", "t", 1)], 0),
+    case("an older at counts as now", "fine print 9", &["100 start a.1 A", "90 start b.1 A", "101 end a.1 ok"],
+        &[(100., "first_use", "t", 1), (100., "in_flight_collision", "t", 1)], 0),
+    case("a call_end that is only counted moves the clock", "fine print 9", &["0 start a.1 A", "61 call x.1 ok t=u", "62 start b.1 A"],
+        &[(0., "first_use", "t", 1), (60., "stuck_in_flight", "t", 1), (62., "safe_retry", "t", 1)], 0),
+    case("unusable lines do not move the clock", "fine print 9", &["0 start a.1 A", r#"{"type":"attempt_start","token":"t","at":1700000061}"#, "59 start b.1 A"],
+        &[(0., "first_use", "t", 1), (59., "in_flight_collision", "t", 1)], 0),
+    case("gone at last sighting + TTL", "§3 TTL", &["0 start a.1 A api=test.short", "1 end a.1 ok api=test.short", "91 start b.1 A api=test.short"],
+        &[(0., "first_use", "t", 1), (91., "first_use", "t", 1)], 0),
+    case("still there just before", "§3 TTL", &["0 start a.1 A api=test.short", "1 end a.1 ok api=test.short", "90.999 start b.1 A api=test.short"],
+        &[(0., "first_use", "t", 1), (90.999, "reuse_after_window", "t", 1)], 0),
+    case("a sighting renews the TTL", "§3 TTL", &["0 start a.1 A api=test.short", "1 end a.1 ok api=test.short", "50 start b.1 A api=test.short", "51 end b.1 ok api=test.short", "140 start c.1 A api=test.short"],
+        &[(0., "first_use", "t", 1), (50., "reuse_after_window", "t", 1), (140., "reuse_after_window", "t", 1)], 0),
+    case("duplicates and deadlines do not renew the TTL", "§3 TTL", &["0 start a.1 A api=test.short", "50 start a.1 A api=test.short", "90 start b.1 A api=test.short"],
+        &[(0., "first_use", "t", 1), (8., "stuck_in_flight", "t", 1), (90., "first_use", "t", 1)], 0),
+    case("a call_end of an unknown call or a second one does not renew the TTL", "§3 TTL", &["0 start a.1 A api=test.short", "1 call a.1 ok api=test.short", "50 call a.1 ok api=test.short", "60 call x.1 ok api=test.short", "91 start b.1 A api=test.short"],
+        &[(0., "first_use", "t", 1), (91., "first_use", "t", 1)], 0),
+    case("the least recently seen token is evicted", "§3 capacity", &["0 start a.1 A t=1 api=test.tiny", "1 start b.1 B t=2 api=test.tiny", "2 start c.1 C t=3 api=test.tiny", "3 end a.1 ok t=1 api=test.tiny", "4 start d.1 D t=4 api=test.tiny", "5 start e.1 A t=1 api=test.tiny", "6 start f.1 B t=2 api=test.tiny"],
+        &[(0., "first_use", "1", 1), (1., "first_use", "2", 1), (2., "first_use", "3", 1), (4., "first_use", "4", 1), (5., "replay", "1", 1), (6., "first_use", "2", 1)], 0),
+    case("the ninth call pushes out the first", "fine print 1", &["0 start a.1 A", "1 end a.1 ok", "2 start b.1 A", "3 end b.1 ok", "4 start c.1 A", "5 end c.1 ok", "6 start d.1 A", "7 end d.1 ok", "8 start e.1 A", "9 end e.1 ok", "10 start f.1 A", "11 end f.1 ok", "12 start g.1 A", "13 end g.1 ok", "14 start h.1 A", "15 end h.1 ok", "16 start i.1 A", "17 end i.1 ok", "18 start a.2 A", "19 start c.2 A"],
+        &[(0., "first_use", "t", 1), (2., "replay", "t", 1), (4., "replay", "t", 1), (6., "replay", "t", 1), (8., "replay", "t", 1), (10., "replay", "t", 1), (12., "replay", "t", 1), (14., "replay", "t", 1), (16., "replay", "t", 1), (18., "replay", "t", 2), (19., "sdk_retry", "t", 2)], 0),
+    case("the ninth open attempt pushes out the first", "fine print 1", &["0 start a.1 A", "1 start b.1 A", "2 start c.1 A", "3 start d.1 A", "4 start e.1 A", "5 start f.1 A", "6 start g.1 A", "7 start h.1 A", "8 start i.1 A", "62 start j.1 A"],
+        &[(0., "first_use", "t", 1), (1., "in_flight_collision", "t", 1), (2., "in_flight_collision", "t", 1), (3., "in_flight_collision", "t", 1), (4., "in_flight_collision", "t", 1), (5., "in_flight_collision", "t", 1), (6., "in_flight_collision", "t", 1), (7., "in_flight_collision", "t", 1), (8., "in_flight_collision", "t", 1), (61., "stuck_in_flight", "t", 1), (62., "stuck_in_flight", "t", 1), (62., "in_flight_collision", "t", 1)], 0),
+];
