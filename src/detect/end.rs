@@ -59,13 +59,16 @@ impl Judge<'_> {
             .call(serial)
             .is_some_and(|call| call.ended == Some(class))
         {
-            self.close_quietly(token, index, class);
+            // The call has told the same before.
+            if !token.attempts[index].closed_by(&[ClosedBy::CallEnd]) {
+                self.apply(token, index, class, ClosedBy::OwnEnd);
+            }
         } else {
             let wrote = event.write_units.is_some_and(|units| units > 0.0);
             self.answer(token, index, class, ClosedBy::OwnEnd, wrote);
         }
         if class.ends_call() || last {
-            self.end_call(token, serial, class);
+            self.end_call(token, serial, class, event.call.is_some());
         }
         true
     }
@@ -103,7 +106,7 @@ impl Judge<'_> {
         {
             self.succeed(token, last);
         }
-        self.end_call(token, serial, class);
+        self.end_call(token, serial, class, true);
         true
     }
 
@@ -126,15 +129,9 @@ impl Judge<'_> {
 
     fn give_at(&mut self, token: &mut Token, index: usize, verdict: Verdict) {
         let who = token.who(index);
-        let facts = Facts::of(token);
+        let mut facts = Facts::of(token);
+        facts.first_start = token.attempts[index].life_start;
         self.give(token, &who, verdict, facts, None.into());
-    }
-
-    /// The end of an attempt whose call has told the same before: nothing is added.
-    fn close_quietly(&mut self, token: &mut Token, index: usize, class: Class) {
-        if !token.attempts[index].closed_by(&[ClosedBy::CallEnd]) {
-            self.close(token, index, ClosedBy::OwnEnd, class);
-        }
     }
 
     /// What an answer says: its verdicts first, then its effect on the state.
@@ -145,6 +142,11 @@ impl Judge<'_> {
             Class::Success if wrote => self.double_execution(token, index),
             _ => {}
         }
+        self.apply(token, index, class, by);
+    }
+
+    /// The effect of an answer on the state.
+    fn apply(&mut self, token: &mut Token, index: usize, class: Class, by: ClosedBy) {
         self.close(token, index, by, class);
         if class == Class::Success {
             return self.succeed(token, index);
@@ -255,16 +257,7 @@ impl Judge<'_> {
         {
             return self.confirm(token, index);
         }
-        let given = token
-            .life
-            .print
-            .as_ref()
-            .filter(|(_, who)| who.serial != attempt.serial);
-        let given = given.filter(|_| attempt.life == token.life.number);
-        let given =
-            given.and_then(|(print, _)| print.fp.as_ref().map(|fp| (fp, print.raw.as_ref())));
-        let known = token.seen.iter().map(|seen| (&seen.fp, seen.raw.as_ref()));
-        let known = || given.into_iter().chain(known.clone());
+        let known = || token.prints_besides(attempt);
         let (fp, raw) = (attempt.print.fp.as_ref(), attempt.print.raw.as_ref());
         let verdict = if fp.is_some_and(|fp| known().any(|(other, _)| other != fp)) {
             Verdict::ParameterMismatch
@@ -315,15 +308,16 @@ impl Judge<'_> {
         }
     }
 
-    /// Fine print 7: a call is counted once, and may turn out to have given up too early.
-    fn end_call(&mut self, token: &mut Token, serial: u32, class: Class) {
+    /// Fine print 7: a call is counted once, and may turn out to have given up too early, which is
+    /// only said of calls whose end names them.
+    fn end_call(&mut self, token: &mut Token, serial: u32, class: Class, named: bool) {
         let Some(call) = token.call_mut(serial) else {
             return;
         };
         if std::mem::replace(&mut call.counted, true) {
             return;
         }
-        let (named, first_seen) = (call.id.is_some(), call.first_seen);
+        let first_seen = call.first_seen;
         self.observe(Observation::Call(self.id, CallOutcome::from(class)));
         let Some(last) = token.last_attempt(serial) else {
             return;
@@ -333,15 +327,9 @@ impl Judge<'_> {
         }
         self.give_at(token, last, Verdict::InProgressExhausted);
         let attempt = &token.attempts[last];
-        let waited = attempt.start.since(token.life.first_start);
-        let current = attempt.life == token.life.number;
-        if current
-            && first_seen
-            && self
-                .profile
-                .recovery_delay
-                .is_some_and(|delay| waited < delay)
-        {
+        let waited = attempt.start.since(attempt.life_start);
+        let delay = self.profile.recovery_delay;
+        if first_seen && delay.is_some_and(|delay| waited < delay) {
             self.give_at(token, last, Verdict::RetryBudgetTooShort);
         }
     }

@@ -163,7 +163,7 @@ impl Judge<'_> {
 
     /// Adds an attempt of a call that is known, closed for now, and returns its index.
     pub fn add_attempt(
-        &self,
+        &mut self,
         token: &mut Token,
         call: u32,
         event: &Event<'_>,
@@ -183,6 +183,7 @@ impl Judge<'_> {
             client,
             number: event.attempt,
             life,
+            life_start: token.life.first_start,
             start,
             order: None,
             print: Print {
@@ -194,10 +195,17 @@ impl Judge<'_> {
             prediction: None,
             start_seen: false,
             end_seen: false,
-            progress: self.closed(ClosedBy::NextAttempt, Class::NoResponse),
+            progress: Progress::Closed {
+                by: ClosedBy::NextAttempt,
+                class: Class::NoResponse,
+                at: self.now,
+                order: self.order,
+                resolved: false,
+            },
         });
         let index = token.attempts.len() - 1;
         self.learn(token, index);
+        self.close(token, index, ClosedBy::NextAttempt, Class::NoResponse);
         index
     }
 
@@ -229,32 +237,28 @@ impl Judge<'_> {
         }));
     }
 
-    /// The state of an attempt that closes now.
-    pub fn closed(&self, by: ClosedBy, class: Class) -> Progress {
-        Progress::Closed {
+    /// Closes an attempt, or corrects how it was closed.
+    pub fn close(&mut self, token: &mut Token, index: usize, by: ClosedBy, class: Class) {
+        let attempt = &token.attempts[index];
+        let other = attempt.life == token.life.number && !token.is_same_request(attempt);
+        let progress = Progress::Closed {
             by,
             class,
             at: self.now,
             order: self.order,
-            resolved: false,
-        }
-    }
-
-    /// Closes an attempt, or corrects how it was closed.
-    pub fn close(&mut self, token: &mut Token, index: usize, by: ClosedBy, class: Class) {
-        let progress = self.closed(by, class);
-        if let Progress::Open(lease) =
-            std::mem::replace(&mut token.attempts[index].progress, progress)
-        {
+            resolved: other,
+        };
+        let before = std::mem::replace(&mut token.attempts[index].progress, progress);
+        if let Progress::Open(lease) = before {
             self.leases.close(lease);
         }
     }
 
-    /// Closes the open attempts of a call that come before attempt `number`.
+    /// Closes the open attempts of a call that attempt `number` replaces.
     pub fn close_older(&mut self, token: &mut Token, call: u32, number: u64) {
         for index in 0..token.attempts.len() {
             let attempt = &token.attempts[index];
-            if attempt.call == call && attempt.is_open() && attempt.number < number {
+            if attempt.call == call && attempt.is_open() && attempt.number <= number {
                 self.close(token, index, ClosedBy::NextAttempt, Class::NoResponse);
             }
         }

@@ -56,14 +56,16 @@ impl Judge<'_> {
         if event.attempt < 2 || !same(fp.as_ref(), token.life.fp()) {
             return Known::Nothing;
         }
-        let unsucceeded = token.life.success.is_none();
-        let continued = token.attempts.iter().rev().find(|attempt| {
-            let waits = attempt.life == token.life.number && unsucceeded && attempt.is_unresolved();
-            attempt.client == sender.client
-                && (attempt.is_open() || waits)
+        let undecided = token.life.success.is_none();
+        let continued = token.attempts.iter().enumerate().filter(|(_, attempt)| {
+            let waits = attempt.is_unresolved()
                 && same(attempt.print.fp.as_ref(), fp.as_ref())
-                && attempt.number == event.attempt - 1
+                && attempt.number == event.attempt - 1;
+            let current = attempt.life == token.life.number;
+            attempt.client == sender.client && (attempt.is_open() || undecided && current && waits)
         });
+        let continued = continued.max_by_key(|(index, attempt)| (attempt.start, *index));
+        let continued = continued.map(|(_, attempt)| attempt);
         continued.map_or(Known::Nothing, |attempt| Known::Call(attempt.call))
     }
 

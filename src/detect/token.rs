@@ -103,6 +103,8 @@ pub struct Attempt {
     pub number: u64,
     /// The lifecycle it belongs to.
     pub life: u32,
+    /// First start of that lifecycle.
+    pub life_start: Timestamp,
     pub start: Timestamp,
     /// Order of input of its start; `None` if only its end was seen.
     pub order: Option<u64>,
@@ -120,7 +122,8 @@ impl Attempt {
         matches!(self.progress, Progress::Open(_))
     }
 
-    /// Ended without telling the outcome, and nothing told it since.
+    /// Ended without telling the outcome, and nothing told it since. An attempt that was known to be
+    /// another request than its lifecycle's when it ended is never unresolved: it says nothing.
     pub fn is_unresolved(&self) -> bool {
         matches!(self.progress, Progress::Closed { class, resolved: false, .. } if class.is_ambiguous())
     }
@@ -149,6 +152,8 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 pub struct Note {
     pub key: Key,
+    pub born: u64,
+    pub text: Text,
     pub who: Who,
 }
 
@@ -236,11 +241,11 @@ pub struct Token {
     pub attempts: Vec<Attempt>,
     pub serials: u32,
     /// Fingerprints with which it succeeded in any lifecycle, and the attempts that first did.
-    pub successes: Vec<(Option<Text>, Who)>,
+    pub successes: Vec<(Print, Who)>,
     pub seen: Vec<Seen>,
     pub hard_coded_given: bool,
-    /// Whether it was reported as the fresh token of an unknown outcome.
-    pub reported_as_fresh: bool,
+    /// Order of input of the event that added it: tells it from an earlier entry of the same token.
+    pub born: u64,
 }
 
 impl Token {
@@ -251,6 +256,7 @@ impl Token {
             scope,
             last_seen: life.first_start,
             status: Status::InFlight,
+            born: life.order,
             life,
             place: None,
             calls: Vec::with_capacity(1),
@@ -259,7 +265,6 @@ impl Token {
             successes: Vec::new(),
             seen: Vec::new(),
             hard_coded_given: false,
-            reported_as_fresh: false,
         }
     }
 
@@ -320,7 +325,7 @@ impl Token {
         }
     }
 
-    /// Whether the attempt counts for the status beyond being open and succeeding.
+    /// Whether an attempt of the current lifecycle is the lifecycle's request, as far as is known.
     pub fn is_same_request(&self, attempt: &Attempt) -> bool {
         same(attempt.print.fp.as_ref(), self.life.fp())
     }
@@ -334,13 +339,11 @@ impl Token {
 
     /// The status, in the precedence of SPEC §3.
     pub fn derive_status(&self) -> Status {
-        let unresolved =
-            |attempt: &Attempt| attempt.is_unresolved() && self.is_same_request(attempt);
         if self.life.success.is_some() {
             Status::Succeeded
         } else if self.current().any(Attempt::is_open) {
             Status::InFlight
-        } else if self.life.forgotten_unresolved || self.current().any(unresolved) {
+        } else if self.life.forgotten_unresolved || self.current().any(Attempt::is_unresolved) {
             Status::Unknown
         } else {
             match self.life.answer {
@@ -389,6 +392,21 @@ impl Token {
         }
     }
 
+    /// The fingerprints that an attempt's refusal is held against: the lifecycle's, unless it is the
+    /// attempt's own, and those seen in starts and successes.
+    pub fn prints_besides<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+    ) -> impl Iterator<Item = (&'a Text, Option<&'a Text>)> {
+        let given =
+            self.life.print.iter().filter(|(_, who)| {
+                who.serial != attempt.serial && attempt.life == self.life.number
+            });
+        let prints = given.chain(&self.successes).map(|(print, _)| print);
+        let prints = prints.filter_map(|print| Some((print.fp.as_ref()?, print.raw.as_ref())));
+        prints.chain(self.seen.iter().map(|seen| (&seen.fp, seen.raw.as_ref())))
+    }
+
     /// Whether enough distinct requests used this token.
     pub fn is_hard_coded(&self) -> bool {
         self.seen.iter().filter(|seen| seen.counts).count() >= HARD_CODED_AT
@@ -398,16 +416,16 @@ impl Token {
     pub fn success_with(&self, fp: Option<&Text>) -> Option<&Who> {
         self.successes
             .iter()
-            .find(|(own, _)| same(own.as_ref(), fp))
+            .find(|(own, _)| same(own.fp.as_ref(), fp))
             .map(|(_, who)| who)
     }
 
     pub fn record_success(&mut self, index: usize) {
-        let fp = self.attempts[index].print.fp.clone();
-        let known = self.successes.iter().any(|(own, _)| *own == fp);
+        let print = &self.attempts[index].print;
+        let known = self.successes.iter().any(|(own, _)| own.fp == print.fp);
         if !known && self.successes.len() < SUCCESSES_MAX {
-            let who = self.who(index);
-            self.successes.push((fp, who));
+            let success = (print.clone(), self.who(index));
+            self.successes.push(success);
         }
     }
 
@@ -470,8 +488,7 @@ impl Token {
     /// Forgets an attempt; that its outcome is unknown is not forgotten.
     fn forget_attempt(&mut self, index: usize, close: &mut impl FnMut(LeaseId)) {
         let attempt = self.attempts.remove(index);
-        let unresolved = attempt.is_open() || attempt.is_unresolved();
-        if unresolved && attempt.life == self.life.number && self.is_same_request(&attempt) {
+        if attempt.is_unresolved() && attempt.life == self.life.number {
             self.life.forgotten_unresolved = true;
         }
         if let Progress::Open(lease) = attempt.progress {

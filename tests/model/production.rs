@@ -8,6 +8,9 @@ use oncewatch::detect::{Detector, Options, Source, Trace};
 
 use crate::reference::{Anchor, Charset, Finding, Holder, Outcome, Profile};
 
+/// Framing refuses longer lines before they are decoded.
+const LINE_BYTES_MAX: usize = 16 << 10;
+
 /// Judges JSON lines in input order; `trace` must make no difference.
 pub fn judge(lines: &[String], own: &[Profile], trace: Trace) -> Outcome {
     let overrides = toml_of(own).parse().expect("profiles as TOML");
@@ -21,6 +24,10 @@ pub fn judge(lines: &[String], own: &[Profile], trace: Trace) -> Outcome {
     let mut outcome = Outcome::default();
     let mut out = Verdicts::default();
     for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+        if line.len() > LINE_BYTES_MAX {
+            reject(&mut outcome, Reason::TooLong);
+            continue;
+        }
         let event = match Event::decode(line.as_bytes()) {
             Ok(event) => event,
             Err(error) => {

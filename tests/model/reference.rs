@@ -210,30 +210,10 @@ impl World {
         self.entries[index].seen_seq = self.seq;
     }
 
-    /// A new entry whose first lifecycle starts at `first_start`; evicts the least recently seen token
-    /// of the profile if it is full.
+    /// A new entry whose first lifecycle starts at `first_start`. Until [`World::make_room`] the profile
+    /// may hold one token too many.
     fn create(&mut self, event: &Event, first_start: i64) -> usize {
         let profile = self.profile_index(&event.api);
-        let kept = self
-            .entries
-            .iter()
-            .filter(|entry| entry.profile == profile)
-            .count();
-        if kept >= self.profiles[profile].capacity {
-            let oldest = (0..self.entries.len())
-                .filter(|&index| self.entries[index].profile == profile)
-                .min_by_key(|&index| self.entries[index].seen_seq);
-            if let Some(oldest) = oldest {
-                let entry = self.entries.remove(oldest);
-                let in_window = self.now < entry.seen_at + self.profiles[profile].window_us;
-                if in_window {
-                    *self.out.gaps.entry("evicted".into()).or_default() += 1;
-                    self.count_removed("evicted_in_window");
-                } else {
-                    self.count_removed("evicted_in_retention");
-                }
-            }
-        }
         self.next_id += 1;
         self.entries.push(Entry::new(
             self.next_id,
@@ -244,6 +224,24 @@ impl World {
             self.seq,
         ));
         self.entries.len() - 1
+    }
+
+    /// Evicts the least recently seen token of the profile if it has one too many.
+    fn make_room(&mut self, api: &str) {
+        let profile = self.profile_index(api);
+        let of_profile = |index: &usize| self.entries[*index].profile == profile;
+        let kept = (0..self.entries.len()).filter(of_profile);
+        if kept.clone().count() <= self.profiles[profile].capacity {
+            return;
+        }
+        let oldest = kept.min_by_key(|&index| self.entries[index].seen_seq);
+        let entry = self.entries.remove(oldest.expect("more than none"));
+        if self.now < entry.seen_at + self.profiles[profile].window_us {
+            *self.out.gaps.entry("evicted".into()).or_default() += 1;
+            self.count_removed("evicted_in_window");
+        } else {
+            self.count_removed("evicted_in_retention");
+        }
     }
 
     fn count_removed(&mut self, reason: &str) {

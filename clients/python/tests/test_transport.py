@@ -56,7 +56,7 @@ def test_absent_socket_is_off_and_drops_are_reported_later(transport, socket_pat
 def test_off_looks_again_after_five_seconds(transport):
     before = time.monotonic()
     turn_off(transport)
-    assert 4.9 < transport._off_until - before < 5.5
+    assert before + 5 <= transport._off_until <= time.monotonic() + 5
 
 
 def test_no_socket_configured_and_none_at_the_defaults(transport, monkeypatch, tmp_path):
@@ -90,20 +90,24 @@ def test_server_that_never_reads_costs_drops_and_no_time(transport, collector):
         began = time.perf_counter()
         report(f"token-{index}")
         slowest = max(slowest, time.perf_counter() - began)
-    assert slowest < 0.2, f"the application waited {slowest:.3f} s"
+    assert slowest < 1, f"the application waited {slowest:.3f} s"
     held = transport.stats()
     assert held["dropped"] > 5000 and held["pending"] <= _buffer.EVENTS_MAX
     assert transport._buffer._bytes <= _buffer.BYTES_MAX
     began = time.perf_counter()
     assert transport.flush() is False
-    assert time.perf_counter() - began < 0.3
+    assert time.perf_counter() - began < 0.6
     collector.paused.clear()
     stats_are(transport, pending=0)
-    wait_until(lambda: len(collector.of("client_report")) > 0, 5, lambda: "client_report")
-    events = [e for e in collector.events if e["type"] != "client_report"]
-    assert sum(e["dropped"] for e in collector.of("client_report")) == transport.stats()["dropped"]
-    assert len(events) + transport.stats()["dropped"] == 15000
-    assert events[0]["token"] == "token-0", "the newest are dropped, not the oldest"
+    dropped = transport.stats()["dropped"]
+
+    def everything_is_accounted_for():
+        events = collector.events
+        reported = [e["dropped"] for e in events if e["type"] == "client_report"]
+        return sum(reported) == dropped and len(events) - len(reported) + dropped == 15000
+
+    wait_until(everything_is_accounted_for, 10, lambda: f"{len(collector.events)} events and {dropped} dropped")
+    assert collector.events[0]["token"] == "token-0", "the newest are dropped, not the oldest"
 
 
 def test_buffer_limits():
@@ -308,7 +312,7 @@ def test_exit_is_not_held_up_by_a_stalled_sidecar(collector):
     )
     waited, pending = done.stdout.split()
     assert int(pending) > 0, "nothing was stalled"
-    assert 0.15 < float(waited) < 0.3
+    assert 0.15 < float(waited) < 0.6
 
 
 def test_dead_connection_does_not_kill_by_sigpipe(socket_path):
@@ -383,7 +387,7 @@ def test_fork_while_another_thread_holds_the_lock(collector):
         "print([os.waitpid(pid, 0)[1] for pid in children]); os._exit(0)\n"
     )
     assert done.stdout == f"{[0] * 20}\n", done.stderr
-    assert len([e for e in collector.events if e["token"] == "child"]) == 60
+    wait_until(lambda: sum(e.get("token") == "child" for e in collector.events) == 60, 5, lambda: "20 children")
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")

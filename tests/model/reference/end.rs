@@ -35,6 +35,7 @@ impl World {
         };
         self.end_attempt(index, attempt, class, event, &profile);
         self.settle(index, before);
+        self.make_room(&event.api);
         Ok(())
     }
 
@@ -170,7 +171,7 @@ impl World {
         let giver = lifecycle
             .fp_giver
             .clone()
-            .filter(|giver| *giver != ended.holder());
+            .filter(|_| lifecycle.fp_seq != Some(ended.start_seq));
         // The lifecycle's fingerprint if given by this attempt equals its own and explains nothing.
         let mut known = vec![Print {
             fp: lifecycle.fp.clone(),

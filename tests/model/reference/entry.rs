@@ -117,6 +117,8 @@ pub struct Lifecycle {
     pub fp: Option<String>,
     pub fp_raw: Option<String>,
     pub fp_giver: Option<Holder>,
+    /// Number of the event that brought it; no two attempts share one.
+    pub fp_seq: Option<u64>,
     /// Last definite answer, `Cancelled` or `Rejected`.
     pub definite: Option<Class>,
     /// A forgotten call left an unresolved ambiguous end.
@@ -197,6 +199,7 @@ impl Entry {
             fp: None,
             fp_raw: None,
             fp_giver: None,
+            fp_seq: None,
             definite: None,
             unresolved_forgotten: false,
             reported: false,
@@ -342,6 +345,7 @@ impl Entry {
         let lifecycle = &mut self.lifecycles[attempt.lifecycle];
         if lifecycle.fp.is_none() && attempt.fp.is_some() {
             lifecycle.fp_giver = Some(attempt.holder());
+            lifecycle.fp_seq = Some(attempt.start_seq);
             lifecycle.fp = attempt.fp;
             lifecycle.fp_raw = attempt.fp_raw;
         }

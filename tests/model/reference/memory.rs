@@ -90,18 +90,23 @@ impl Entry {
             fp_raw: event.fp_raw.clone(),
             holder: None,
         };
-        if let Some(before) = self
-            .uncounted
-            .as_ref()
-            .filter(|before| before.fp == event.fp)
-        {
-            print.fp_raw = before.fp_raw.clone().or(print.fp_raw);
-            self.uncounted = None;
-        }
-        if !counts {
-            self.uncounted = Some(print);
-        } else if self.counted.len() < COUNTED_FINGERPRINTS_MAX {
-            self.counted.push(print);
+        let room = self.counted.len() < COUNTED_FINGERPRINTS_MAX;
+        match self.uncounted.take() {
+            Some(before) if before.fp == event.fp => {
+                print.fp_raw = before.fp_raw.or(print.fp_raw);
+                match counts && room {
+                    true => self.counted.push(print),
+                    false => self.uncounted = Some(print),
+                }
+            }
+            before => {
+                self.uncounted = before;
+                if counts && room {
+                    self.counted.push(print);
+                } else if !counts && self.uncounted.is_none() {
+                    self.uncounted = Some(print);
+                }
+            }
         }
     }
 

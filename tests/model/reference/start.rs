@@ -60,13 +60,14 @@ impl World {
     }
 
     fn first_use(&mut self, event: &Event) {
-        // Looked up before the new token can push a former one out of a full table.
         let former = self.undecided_with(event);
         let index = self.create(event, self.now);
         let call = self.entries[index].add_call(event);
         let attempt = self.started(index, call, event, "first_use", None);
         self.entries[index].saw(event, true);
         self.fresh_token(index, attempt, &former);
+        // Last, so that the new token cannot push out the one it is compared with.
+        self.make_room(&event.api);
     }
 
     /// A start whose end came first.
