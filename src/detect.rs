@@ -440,7 +440,8 @@ impl Detector {
         }
     }
 
-    /// Changes a token that is known, and then everything that follows from its state.
+    /// Changes a token that is known, then everything that follows from its state, and last forgets
+    /// what exceeds its bounds: the event is judged by all that was known when it came.
     fn with_token<R>(
         &mut self,
         id: ProfileId,
@@ -448,6 +449,21 @@ impl Detector {
         out: &mut Verdicts,
         change: impl FnOnce(&mut Judge<'_>, &mut Token) -> R,
     ) -> Option<R> {
+        let (result, crowded) = self.change_token(id, key, out, change)?;
+        if crowded {
+            self.change_token(id, key, out, |judge, token| judge.enforce_bounds(token));
+        }
+        Some(result)
+    }
+
+    /// The result of `change`, and whether the token may exceed its bounds now.
+    fn change_token<R>(
+        &mut self,
+        id: ProfileId,
+        key: Key,
+        out: &mut Verdicts,
+        change: impl FnOnce(&mut Judge<'_>, &mut Token) -> R,
+    ) -> Option<(R, bool)> {
         let table = self.tables[id.0].as_mut()?;
         let token = table.get_mut(key, self.now)?;
         let mut judge = Judge {
@@ -471,6 +487,7 @@ impl Detector {
             &self.options.hash_key,
         );
         let after = token.status;
+        let crowded = token.is_crowded();
         table.recount(before, after);
         if wait {
             self.settling[id.0].push_back((self.now + self.profiles[id.0].lease, key));
@@ -478,7 +495,7 @@ impl Detector {
         if after == Status::Unknown && before != Status::Unknown {
             self.report_noted(id, key, out);
         }
-        Some(result)
+        Some((result, crowded))
     }
 
     /// Adds a token. If `change` returns who used it first, it is looked at as a fresh token for
@@ -587,7 +604,7 @@ impl Detector {
     }
 }
 
-/// What follows from a token's new state: bounds, status, its place among the undecided, its span.
+/// What follows from a token's new state: status, its place among the undecided, its span.
 /// Returns whether a later look at its span is needed.
 fn follow(
     judge: &mut Judge<'_>,
@@ -595,7 +612,6 @@ fn follow(
     undecided: &mut Undecided,
     hash_key: &[u8; 16],
 ) -> bool {
-    judge.enforce_bounds(token);
     token.status = token.derive_status();
     let open = matches!(token.status, Status::InFlight | Status::Unknown);
     if !open {

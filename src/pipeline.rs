@@ -1,7 +1,9 @@
 //! One event through the detector and out to its effects; sole owner of the lock.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use crate::detect::event::{DecodeError, Event, Reason};
@@ -32,6 +34,9 @@ pub struct Pipeline {
     detector: Mutex<Detector>,
     metrics: Arc<Metrics>,
     sinks: Sinks,
+    /// The deadline that somebody waits for, in microseconds; the latest possible: none.
+    awaited: AtomicI64,
+    sooner: Notify,
 }
 
 impl Pipeline {
@@ -41,6 +46,8 @@ impl Pipeline {
             detector: Mutex::new(detector),
             metrics,
             sinks,
+            awaited: AtomicI64::new(Timestamp::MAX.as_micros()),
+            sooner: Notify::new(),
         }
     }
 
@@ -72,7 +79,11 @@ impl Pipeline {
             self.metrics.check_clock(event.at, now);
             detector.handle_event(event, source, now, &mut out);
         }
+        let next = detector.poll_timeout();
         drop(detector);
+        if next.is_some_and(|next| next.as_micros() < self.awaited.load(Ordering::Relaxed)) {
+            self.sooner.notify_one();
+        }
         self.metrics.saw_event(now);
         self.deliver(&mut out);
     }
@@ -89,16 +100,25 @@ impl Pipeline {
         self.deliver(&mut out);
     }
 
-    /// Handles due deadlines; returns the next one.
+    /// Handles due deadlines; returns the next one. Whoever waits for it also waits for
+    /// [`Self::sooner`].
     pub fn timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let mut out = Verdicts::default();
         let next = {
             let mut detector = self.lock();
             detector.handle_timeout(now, &mut out);
-            detector.poll_timeout()
+            let next = detector.poll_timeout();
+            let awaited = next.unwrap_or(Timestamp::MAX).as_micros();
+            self.awaited.store(awaited, Ordering::Relaxed);
+            next
         };
         self.deliver(&mut out);
         next
+    }
+
+    /// Waits until an event brings a deadline before the one that [`Self::timeout`] returned last.
+    pub async fn sooner(&self) {
+        self.sooner.notified().await;
     }
 
     /// Hands out what still waits, once, at the end.

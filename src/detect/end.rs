@@ -59,9 +59,13 @@ impl Judge<'_> {
             .call(serial)
             .is_some_and(|call| call.ended == Some(class))
         {
-            // The call has told the same before.
-            if !token.attempts[index].closed_by(&[ClosedBy::CallEnd]) {
-                self.apply(token, index, class, ClosedBy::OwnEnd);
+            // The call has told the same before: this adds when the attempt ended, nothing else.
+            let ended = (self.now, self.order);
+            match &mut token.attempts[index].progress {
+                Progress::Closed { by, at, order, .. } if *by == ClosedBy::CallEnd => {
+                    (*by, *at, *order) = (ClosedBy::OwnEnd, ended.0, ended.1);
+                }
+                _ => self.apply(token, index, class, ClosedBy::OwnEnd),
             }
         } else {
             let wrote = event.write_units.is_some_and(|units| units > 0.0);
@@ -183,12 +187,11 @@ impl Judge<'_> {
     /// An attempt was applied, now or before.
     fn succeed(&mut self, token: &mut Token, index: usize) {
         let attempt = &token.attempts[index];
-        let silent =
-            self.profile.mismatch == MismatchPolicy::Silent && !token.is_same_request(attempt);
-        if silent {
+        let current = attempt.life == token.life.number;
+        let silent = self.profile.mismatch == MismatchPolicy::Silent;
+        if silent && current && !token.is_same_request(attempt) {
             return;
         }
-        let current = attempt.life == token.life.number;
         token.record_success(index);
         if current {
             self.complete(token, index);
@@ -270,6 +273,7 @@ impl Judge<'_> {
         };
         let holder = match verdict {
             Verdict::RemoteMismatch => None,
+            _ if attempt.life != token.life.number => None,
             _ => token.life.print.as_ref().map(|(_, who)| who.clone()),
         };
         let who = token.who(index);

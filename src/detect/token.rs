@@ -429,6 +429,11 @@ impl Token {
         }
     }
 
+    /// Whether [`Token::enforce_bounds`] may have something to do.
+    pub fn is_crowded(&self) -> bool {
+        self.calls.len() > CALLS_MAX || self.attempts.len() > ATTEMPTS_MAX
+    }
+
     /// Forgets what exceeds the bounds: closed calls beyond the [`CALLS_MAX`] most recent, calls
     /// beyond [`OPEN_ATTEMPTS_MAX`] open attempts, closed attempts beyond [`ATTEMPTS_MAX`]. Calls
     /// `gap` for each and hands back the leases that were open.

@@ -42,6 +42,16 @@ pub fn judge(lines: &[String], own: &[Profile], trace: Trace) -> Outcome {
         out.clear();
         detector.handle_event(&event, Source::default(), at, &mut out);
         collect(&detector, &event, &out, &mut outcome);
+        // Sweeping is spread over steps on purpose; the model removes everything at once.
+        while out
+            .observations
+            .iter()
+            .any(|o| matches!(o, Observation::Removed(..)))
+        {
+            out.clear();
+            detector.handle_timeout(at, &mut out);
+            collect(&detector, &event, &out, &mut outcome);
+        }
     }
     outcome
 }

@@ -168,13 +168,15 @@ impl World {
             return;
         }
         let lifecycle = &entry.lifecycles[ended.lifecycle];
+        // Of an earlier lifecycle only the fingerprints that the entry keeps are known.
+        let current = ended.lifecycle == entry.current().id;
         let giver = lifecycle
             .fp_giver
             .clone()
-            .filter(|_| lifecycle.fp_seq != Some(ended.start_seq));
+            .filter(|_| current && lifecycle.fp_seq != Some(ended.start_seq));
         // The lifecycle's fingerprint if given by this attempt equals its own and explains nothing.
         let mut known = vec![Print {
-            fp: lifecycle.fp.clone(),
+            fp: lifecycle.fp.clone().filter(|_| current),
             fp_raw: lifecycle.fp_raw.clone(),
             holder: None,
         }];

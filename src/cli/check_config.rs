@@ -1,0 +1,32 @@
+//! `oncewatch check-config`: the effective settings, as TOML that reads back.
+
+use std::io::Write;
+
+use super::Failure;
+use crate::config::catalogue::SETTINGS;
+use crate::config::{Origin, Settings, toml_text};
+
+pub fn run(settings: &Settings) -> Result<(), Failure> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    writeln!(out, "# Effective settings of oncewatch. Valid.\n")?;
+    for setting in SETTINGS {
+        let name = setting.name;
+        let origin = settings.origin(name);
+        match settings.toml_value(name) {
+            Some(value) => writeln!(out, "{name} = {value}  # {origin}")?,
+            None if origin == Origin::Default => writeln!(out, "# {name} is not set")?,
+            None => writeln!(out, "# {name} is hidden  # {origin}")?,
+        }
+    }
+    for profile in &settings.profiles {
+        let name = &*profile.name;
+        let from = if settings.profile_overrides.contains_key(name) {
+            "with the file's changes"
+        } else {
+            "built in"
+        };
+        write!(out, "\n# {from}\n[profiles.{}]\n", toml_text(name))?;
+        out.write_all(profile.to_toml().as_bytes())?;
+    }
+    Ok(out.flush()?)
+}

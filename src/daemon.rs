@@ -1,0 +1,391 @@
+//! Composition root: builds the parts, binds, owns tasks and the order of shutdown.
+//!
+//! Everything that can fail because of the configuration or the machine does so in
+//! [`Daemon::start`]; from then on the daemon serves until it is told to stop or a part of it dies.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Origin, Settings};
+use crate::detect::verdict::Severity;
+use crate::detect::{Detector, Options, Trace};
+use crate::edge::admin::{Admin, Parameters};
+use crate::edge::clock;
+use crate::edge::display::{HashKey, TokenDisplay};
+use crate::edge::findings::{CAPACITY_DEFAULT, Findings, collect};
+use crate::edge::http::{Limits as HttpLimits, Listener, bind, serve};
+use crate::edge::ingest::socket::Place;
+use crate::edge::ingest::{Ingest, Limits, Sockets};
+use crate::edge::probes::{Probes, Readiness};
+use crate::edge::process::Process;
+use crate::edge::signal::Termination;
+use crate::edge::spans::{SpanExport, SpanSettings};
+use crate::edge::telemetry::{self, FindingLog};
+use crate::metrics::Metrics;
+use crate::metrics::exposition::render;
+use crate::pipeline::{Pipeline, Sinks};
+
+/// Findings that wait for the store and the log; beyond it they are dropped and counted.
+const FINDINGS_QUEUE: usize = 4096;
+/// Lifecycles that wait for the exporter; beyond it they are dropped and counted.
+const SPANS_QUEUE: usize = 2048;
+/// Threads that read stream connections.
+const READERS: NonZeroUsize = NonZeroUsize::MIN;
+/// Shortest and longest wait for a deadline. The shortest bounds what a mass expiry costs the
+/// others; a new deadline that comes before the one waited for ends the wait.
+const DEADLINE_NEAR: Duration = Duration::from_millis(1);
+const DEADLINE_FAR: Duration = Duration::from_secs(3600);
+/// For the last spans; the whole shutdown stays below two seconds.
+const SPANS_GRACE: Duration = Duration::from_millis(1200);
+
+/// Version and revision, as `--version` prints them.
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("ONCEWATCH_REVISION"),
+    ")"
+);
+
+/// The sidecar, bound and running.
+pub struct Daemon {
+    /// Where events are read.
+    pub socket: PathBuf,
+    /// Where metrics are served, with the port that the system chose if 0 was asked for.
+    pub metrics_addr: SocketAddr,
+    /// Where page and API are served.
+    pub admin_addr: SocketAddr,
+    /// All series.
+    pub metrics: Arc<Metrics>,
+    pipeline: Arc<Pipeline>,
+    /// Ends intake; everything that feeds the pipeline.
+    intake: Tasks,
+    /// Ends what the pipeline feeds, after the intake.
+    outlets: Tasks,
+}
+
+/// Tasks that are stopped together.
+struct Tasks {
+    stop: CancellationToken,
+    running: JoinSet<anyhow::Result<()>>,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            running: JoinSet::new(),
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        self.running.spawn(async move { task.await.context(name) });
+    }
+
+    /// The first task that ends, which none does unless it fails.
+    async fn failure(&mut self) -> anyhow::Error {
+        match self.running.join_next().await {
+            None => std::future::pending().await,
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) => anyhow::anyhow!("a task ended by itself"),
+            Some(Err(error)) => error.into(),
+        }
+    }
+
+    /// Tells all tasks to stop and waits for them.
+    async fn finish(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let mut result = Ok(());
+        while let Some(ended) = self.running.join_next().await {
+            result = result.and(ended.map_err(Into::into).and_then(|inner| inner));
+        }
+        result
+    }
+}
+
+/// Runs the sidecar until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What could not be bound, by setting; later, the part that failed.
+pub fn run(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<()> {
+    telemetry::init(settings.log_format, settings.log_level)?;
+    runtime()?.block_on(async {
+        let mut termination = Termination::listen()?;
+        let mut daemon = Daemon::start(settings, spans).await?;
+        tracing::info!(
+            version = VERSION,
+            socket = %daemon.socket.display(),
+            metrics = %daemon.metrics_addr,
+            admin = %daemon.admin_addr,
+            "ready"
+        );
+        let outcome = tokio::select! {
+            signal = termination.wait() => {
+                tracing::info!(signal, "stopping");
+                Ok(())
+            }
+            error = daemon.failure() => Err(error),
+        };
+        tokio::select! {
+            stopped = daemon.stop() => outcome.and(stopped),
+            signal = termination.wait() => outcome.and(Err(anyhow::anyhow!("a second {signal} came before all was sent"))),
+        }
+    })
+}
+
+/// The runtime of everything but reading events, which has threads of its own.
+///
+/// # Errors
+/// When the system refuses threads or descriptors.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+}
+
+impl Daemon {
+    /// Binds all addresses first, then starts the parts.
+    ///
+    /// # Errors
+    /// The setting whose socket or address cannot be had, and why.
+    pub async fn start(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<Self> {
+        let stream = place(settings, "socket", &settings.socket);
+        let datagram = settings.datagram_socket.as_deref();
+        let datagram = datagram.map(|path| place(settings, "datagram-socket", path));
+        let sockets = Sockets::bind(&stream, datagram.as_ref(), settings.socket_mode)?;
+        let metrics_listener = listen("metrics-addr", settings.metrics_addr).await?;
+        let admin_listener = listen("admin-addr", settings.admin_addr).await?;
+        let observation_start = clock::now();
+        let display = token_display(settings).context("no random bytes")?;
+        let metrics = Arc::new(Metrics::new(&settings.profiles, &settings.api));
+        metrics.started(observation_start);
+        let trace = if spans.is_some() {
+            settings.spans
+        } else {
+            Trace::Off
+        };
+        let options = Options {
+            detail: Severity::Warning,
+            trace,
+            hash_key: table_key().context("no random bytes")?,
+        };
+        let detector = Detector::new(settings.profiles.clone(), options);
+        let (reports, reported) = mpsc::channel(FINDINGS_QUEUE);
+        let (lifecycles, settled) = mpsc::channel(SPANS_QUEUE);
+        let sinks = Sinks {
+            findings: reports,
+            spans: spans.is_some().then_some(lifecycles),
+        };
+        let pipeline = Arc::new(Pipeline::new(detector, metrics.clone(), sinks));
+        let findings = Arc::new(Findings::new(CAPACITY_DEFAULT));
+        let mut daemon = Self {
+            socket: settings.socket.clone(),
+            metrics_addr: metrics_listener.address(),
+            admin_addr: admin_listener.address(),
+            metrics,
+            pipeline,
+            intake: Tasks::new(),
+            outlets: Tasks::new(),
+        };
+        if let Some(spans) = spans {
+            let show = display.clone();
+            let export = SpanExport::new(
+                spans,
+                daemon.metrics.spans(),
+                Arc::new(move |token: &str| show.show(token)),
+            )?;
+            let stop = daemon.outlets.stop.clone();
+            let task = async move { export.run(settled, stop, SPANS_GRACE).await };
+            daemon.outlets.spawn("span export", async {
+                task.await;
+                Ok(())
+            });
+        }
+        daemon.collect_findings(findings.clone(), reported, display.clone());
+        daemon.serve_metrics(metrics_listener);
+        let admin = Parameters {
+            pipeline: daemon.pipeline.clone(),
+            findings,
+            display,
+            version: VERSION.to_owned(),
+            observation_start,
+            active: settings.api.clone(),
+            stop: daemon.outlets.stop.clone(),
+        };
+        daemon.serve_admin(admin_listener, admin);
+        daemon.watch_deadlines();
+        daemon.read_events(sockets, settings)?;
+        Ok(daemon)
+    }
+
+    /// Resolves when a part dies, which must end the daemon: a sidecar that looks alive and sees
+    /// nothing is worse than one that restarts.
+    pub async fn failure(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.intake.failure() => error,
+            error = self.outlets.failure() => error,
+        }
+    }
+
+    /// Stops: intake first, then what still waits is handed out, then the outlets.
+    ///
+    /// # Errors
+    /// The first part that did not end well.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let intake = self.intake.finish().await;
+        self.pipeline.shutdown(clock::now());
+        intake.and(self.outlets.finish().await)
+    }
+
+    fn collect_findings(
+        &mut self,
+        findings: Arc<Findings>,
+        reported: mpsc::Receiver<crate::pipeline::Report>,
+        display: TokenDisplay,
+    ) {
+        let stop = self.outlets.stop.clone();
+        let mut log = FindingLog::new();
+        let show = move |token: &str| display.show(token);
+        self.outlets.spawn("findings", async move {
+            collect(findings, reported, stop, move |finding| {
+                log.log(finding, clock::now(), &show)
+            })
+            .await;
+            Ok(())
+        });
+    }
+
+    fn serve_metrics(&mut self, listener: Listener) {
+        let (metrics, pipeline, process) =
+            (self.metrics.clone(), self.pipeline.clone(), Process::new());
+        let exposition = move |accept: &str| {
+            pipeline.inspect(|detector| metrics.refresh(detector));
+            render(&metrics, process.families(), Some(accept))
+        };
+        let probes = Arc::new(Probes::new(Box::new(exposition), Readiness::default()));
+        let stop = self.outlets.stop.clone();
+        self.outlets.spawn("metrics address", async move {
+            serve(
+                listener,
+                HttpLimits::default(),
+                move |request| probes.clone().route(request),
+                stop,
+            )
+            .await;
+            Ok(())
+        });
+    }
+
+    fn serve_admin(&mut self, listener: Listener, parameters: Parameters) {
+        let stop = parameters.stop.clone();
+        let admin = Arc::new(Admin::new(parameters));
+        self.outlets.spawn("admin address", async move {
+            serve(
+                listener,
+                HttpLimits::default(),
+                move |request| admin.clone().route(request),
+                stop,
+            )
+            .await;
+            Ok(())
+        });
+    }
+
+    fn watch_deadlines(&mut self) {
+        let (pipeline, stop) = (self.pipeline.clone(), self.intake.stop.clone());
+        self.intake.spawn("deadlines", async move {
+            loop {
+                let now = clock::now();
+                let next = pipeline.timeout(now);
+                let wait = next.map_or(DEADLINE_FAR, |next| next.since(now));
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = pipeline.sooner() => {}
+                    () = sleep(wait.clamp(DEADLINE_NEAR, DEADLINE_FAR)) => {}
+                }
+            }
+        });
+    }
+
+    fn read_events(&mut self, sockets: Sockets, settings: &Settings) -> anyhow::Result<()> {
+        let positive = |n: usize| NonZeroUsize::new(n).context("a limit is zero");
+        let limits = Limits {
+            line_bytes_max: positive(settings.max_line_bytes)?,
+            connections_max: positive(settings.max_connections)?,
+            allowed_uids: settings.allow_uid.clone(),
+        };
+        let metrics = self.metrics.clone();
+        let connected = Box::new(move || Box::new(metrics.connected()) as Box<dyn Send>);
+        let ingest = Ingest::new(
+            sockets,
+            limits,
+            READERS,
+            self.pipeline.clone(),
+            clock::now,
+            connected,
+        );
+        let stop = self.intake.stop.clone();
+        self.intake
+            .spawn("event sockets", async move { Ok(ingest.run(stop).await?) });
+        Ok(())
+    }
+}
+
+/// The place of a socket; one that nobody chose and that is not the shared volume's is private.
+fn place(settings: &Settings, setting: &'static str, path: &Path) -> Place {
+    let volume = Path::new(config::SOCKET_DIRECTORY);
+    let chosen = settings.origin(setting) != Origin::Default;
+    Place {
+        path: path.to_owned(),
+        setting,
+        private: !chosen && path.parent() != Some(volume),
+    }
+}
+
+async fn listen(setting: &'static str, address: SocketAddr) -> anyhow::Result<Listener> {
+    let listener = bind(address).await;
+    listener.with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// How tokens are shown, with the shared key, or one for this process only.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn token_display(settings: &Settings) -> std::io::Result<TokenDisplay> {
+    let key = match &settings.token_hash_key {
+        Some(secret) => HashKey::from_secret(secret.bytes()),
+        None => HashKey::random()?,
+    };
+    Ok(match settings.token_display {
+        config::TokenDisplay::Hash => TokenDisplay::Hash(key),
+        config::TokenDisplay::Prefix => TokenDisplay::Prefix(key),
+        config::TokenDisplay::Full => TokenDisplay::Full,
+    })
+}
+
+/// A secret for the table's hash; it never leaves the process.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn table_key() -> std::io::Result<[u8; 16]> {
+    let mut key = [0; 16];
+    let mut filled = 0;
+    while filled < key.len() {
+        filled +=
+            rustix::rand::getrandom(&mut key[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(key)
+}

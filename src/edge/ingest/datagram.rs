@@ -1,0 +1,133 @@
+//! The datagram socket: one or more whole events a datagram.
+
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memchr::memrchr;
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
+use tokio_util::sync::CancellationToken;
+
+use super::framing::Lines;
+use super::nap::Pacer;
+use super::socket::Bound;
+use super::{DRAIN, Shared};
+use crate::detect::Source;
+
+/// Longest datagram that is taken whole, unless one line may be longer.
+const DATAGRAM_BYTES: usize = 64 * 1024;
+/// Datagrams after which the thread looks at its timers.
+const DATAGRAMS_PER_TURN: usize = 64;
+/// Datagrams that wait at most, from all senders together, unless the system says otherwise.
+const QUEUE_USUAL: usize = 10;
+/// Pause after a receive that failed for a reason of the system's.
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Receives until `shutdown`, and then what is there already.
+pub(super) async fn receive(
+    bound: Bound<UnixDatagram>,
+    shared: Arc<Shared>,
+    pacer: Arc<Pacer>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let Bound { socket, file } = bound;
+    let socket = tokio::net::UnixDatagram::from_std(socket)?;
+    let bytes_max = shared.limits.line_bytes_max.get().max(DATAGRAM_BYTES);
+    let mut receiver = Receiver {
+        socket,
+        buffer: vec![0; bytes_max].into(),
+        queue_safe: queue_safe(),
+        shared,
+        pacer,
+    };
+    tokio::select! {
+        () = receiver.run() => {}
+        () = shutdown.cancelled() => {}
+    }
+    drop(file);
+    let _ = tokio::time::timeout(DRAIN, async {
+        // The runtime may not know yet of what arrived last; while we yield it looks.
+        tokio::task::yield_now().await;
+        while let Ok(true) = receiver.turn() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    Ok(())
+}
+
+/// Datagrams that may wait without danger. Half of what the kernel lets wait, because all senders
+/// share it, and one that does not wait loses what finds no room. With the 10 that every pod
+/// starts with this leaves no time for a nap.
+fn queue_safe() -> usize {
+    let setting = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen");
+    let queue = setting.ok().and_then(|text| text.trim().parse().ok());
+    (queue.unwrap_or(QUEUE_USUAL) / 2).max(1)
+}
+
+struct Receiver {
+    socket: tokio::net::UnixDatagram,
+    buffer: Box<[u8]>,
+    queue_safe: usize,
+    shared: Arc<Shared>,
+    pacer: Arc<Pacer>,
+}
+
+impl Receiver {
+    async fn run(&mut self) {
+        loop {
+            let ready = self.socket.readable().await;
+            match ready.and_then(|()| self.turn()) {
+                Ok(false) => {}
+                Ok(true) => tokio::task::yield_now().await,
+                Err(error) => {
+                    if let Some(suppressed) =
+                        self.shared.notices.failed.admit((self.shared.clock)())
+                    {
+                        tracing::warn!(%error, suppressed, "cannot receive datagrams, trying again");
+                    }
+                    tokio::time::sleep(FAILURE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Receives a number of datagrams; whether there may be more.
+    fn turn(&mut self) -> io::Result<bool> {
+        for received in 0..DATAGRAMS_PER_TURN {
+            let (socket, buffer) = (&self.socket, &mut self.buffer[..]);
+            let answer = socket.try_io(Interest::READABLE, || {
+                Ok(rustix::net::recv(socket, buffer, RecvFlags::TRUNC)?)
+            });
+            match answer {
+                Ok((kept, sent)) => self.take(kept, sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if received > 0 {
+                        self.pacer.note(received, self.queue_safe);
+                    }
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.pacer.note(DATAGRAMS_PER_TURN, self.queue_safe);
+        Ok(true)
+    }
+
+    /// Of a datagram that was too long, the lines that arrived whole still count.
+    fn take(&self, kept: usize, sent: usize) {
+        let source = Source {
+            connection: None,
+            identity: Some("datagram"),
+        };
+        let mut text = &self.buffer[..kept];
+        if sent > kept {
+            text = &text[..memrchr(b'\n', text).map_or(0, |last| last + 1)];
+            self.shared.too_long(source, (self.shared.clock)());
+        }
+        let lines = Lines::whole(text, self.shared.limits.line_bytes_max.get());
+        self.shared.take(lines, source);
+    }
+}
