@@ -112,10 +112,12 @@ def test_a_span_covers_the_life_of_a_token(traced_sidecar, otlp, proxy, counter,
 
 
 def test_misuse_mode_exports_only_lifecycles_with_a_finding(
-    traced_sidecar, otlp, dynoxide, counter, instrumented, caller
+    traced_sidecar, otlp, proxy, counter, instrumented, caller
 ) -> None:
     sidecar = traced_sidecar()
-    client = instrumented(dynoxide.url)
+    # Slow enough that the sidecar reads each start and its end at different times.
+    proxy.plan({number: slow_answer(0.05) for number in range(1, 6)})
+    client = instrumented(proxy.url)
     for amount in (7, 8, 9):
         caller.run(client.transact_write_items, TransactItems=counter.add(amount))
     (trace, parent), (other_trace, _) = mismatch(client, counter, caller)
@@ -196,13 +198,15 @@ def test_the_span_of_an_unknown_outcome_ends_with_the_lease(
     config.write_text(f'[profiles."{WRITE}"]\nlease = "1s"\n')
     traced_sidecar("--spans", "all", "--config", str(config))
     proxy.plan({1: slow_answer(0.6)})
+    timeout_s = 0.3
     trace, _ = caller.run(
-        instrumented(proxy.url, attempts=1, read_timeout_s=0.3).transact_write_items, TransactItems=counter.add()
+        instrumented(proxy.url, attempts=1, read_timeout_s=timeout_s).transact_write_items, TransactItems=counter.add()
     )
     (received,) = otlp.wait_spans(1)
     lived_s = (received.span.end_time_unix_nano - received.span.start_time_unix_nano) / 1e9
     assert received.span.trace_id.hex() == trace
-    assert abs(lived_s - 1.0) <= CLOCK_SLACK_S
+    # One lease after the start, or after the ambiguous end: the specification leaves open from when.
+    assert 1.0 <= lived_s <= 1.0 + timeout_s + CLOCK_SLACK_S
 
 
 def test_without_a_callers_trace_the_span_is_a_root(traced_sidecar, otlp, dynoxide, counter, instrumented) -> None:
