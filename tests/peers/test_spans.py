@@ -75,7 +75,8 @@ def mismatch(client, counter, caller: Caller) -> tuple[tuple[str, str], tuple[st
 
 def test_a_span_covers_the_life_of_a_token(traced_sidecar, otlp, proxy, counter, instrumented, caller) -> None:
     traced_sidecar("--spans", "all")
-    proxy.plan({1: slow_answer(1.2)})
+    # The second delay keeps its start and end in different reads of the sidecar, so in different moments.
+    proxy.plan({1: slow_answer(1.2), 2: slow_answer(0.05)})
     client = instrumented(proxy.url, read_timeout_s=0.6)
     begun = time.time()
     trace, parent = caller.run(client.transact_write_items, TransactItems=counter.add())
