@@ -273,7 +273,7 @@ impl Daemon {
             (self.metrics.clone(), self.pipeline.clone(), Process::new());
         let exposition = move |accept: &str| {
             pipeline.inspect(|detector| metrics.refresh(detector));
-            render(&metrics, process.families(), Some(accept))
+            render(&metrics, process.families(), accept)
         };
         let probes = Arc::new(Probes::new(Box::new(exposition), Readiness::default()));
         let stop = self.outlets.stop.clone();

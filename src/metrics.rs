@@ -78,6 +78,19 @@ pub struct SpanCounters {
     pub dropped: IntCounter,
 }
 
+impl SpanCounters {
+    fn new(registry: &Registry) -> Self {
+        let family = Family::new(registry, "spans_total", "Spans by what became of them.");
+        let [exported, failed, dropped] =
+            family.counters("outcome", ["exported", "failed", "dropped"]);
+        Self {
+            exported,
+            failed,
+            dropped,
+        }
+    }
+}
+
 /// Counts one connection in `clients_connected` until it is dropped, so that a panic cannot leak it.
 #[derive(Debug)]
 pub struct ConnectionGuard(IntGauge);
@@ -125,41 +138,28 @@ impl Metrics {
         let (names, slots) = label_values(profiles, active);
         describe(&registry, profiles, &names, &slots);
         let apis = api::register(&registry, &names);
-        let counter = |name, help| Family::new(&registry, name, help).counter();
-        let gauge = |name, help| Family::new(&registry, name, help).gauge();
-        let spans = Family::new(&registry, "spans_total", "Spans by what became of them.");
-        let [exported, failed, dropped] =
-            spans.counters("outcome", ["exported", "failed", "dropped"]);
+        let family = |name, help| Family::new(&registry, name, help);
+        let counter = |name, help| family(name, help).counter();
+        let gauge = |name, help| family(name, help).gauge();
         Self {
-            gaps: Family::new(
-                &registry,
+            gaps: family(
                 "tracking_gaps_total",
                 "Occasions on which knowledge was given up; verdicts are lower bounds after one.",
             )
             .counters("reason", Gap::ALL.map(Gap::as_str)),
-            events: Family::new(
-                &registry,
-                "events_total",
-                "Usable events by type, without duplicates.",
-            )
-            .counters("type", Kind::ALL.map(Kind::as_str)),
-            rejected: Family::new(
-                &registry,
+            events: family("events_total", "Usable events by type, without duplicates.")
+                .counters("type", Kind::ALL.map(Kind::as_str)),
+            rejected: family(
                 "events_rejected_total",
                 "Lines and events that could not be used.",
             )
             .counters("reason", Reason::ALL.map(Reason::as_str)),
-            lost: Family::new(
-                &registry,
+            lost: family(
                 "events_dropped_total",
                 "Events, findings and lifecycles lost, by where.",
             )
             .counters("where", Lost::ALL.map(Lost::as_str)),
-            spans: SpanCounters {
-                exported,
-                failed,
-                dropped,
-            },
+            spans: SpanCounters::new(&registry),
             oldest_open: gauge(
                 "oldest_open_token_timestamp_seconds",
                 "Start of the oldest open attempt in Unix seconds; 0 if none is open.",
@@ -172,12 +172,7 @@ impl Metrics {
                 "last_event_timestamp_seconds",
                 "Arrival of the last usable event in Unix seconds; 0 before the first.",
             ),
-            clients_connected: Family::new(
-                &registry,
-                "clients_connected",
-                "Open stream connections.",
-            )
-            .int_gauge(),
+            clients_connected: family("clients_connected", "Open stream connections.").int_gauge(),
             clock_suspect: counter(
                 "clock_suspect_total",
                 "Events whose own time is more than 2 s from their arrival.",
@@ -312,9 +307,15 @@ impl Metrics {
 
     /// Reads the gauges that describe the table; to be called before each exposition.
     pub fn refresh(&self, detector: &Detector) {
+        self.set_tokens(|profile| detector.counts(profile));
+        let oldest = detector.oldest_open().map_or(0.0, Timestamp::as_seconds);
+        self.oldest_open.set(oldest);
+    }
+
+    fn set_tokens(&self, counts: impl Fn(ProfileId) -> [usize; Status::ALL.len()]) {
         let mut sums = vec![[0usize; Status::ALL.len()]; self.apis.len()];
         for (id, &slot) in self.slots.iter().enumerate() {
-            for (sum, count) in sums[slot].iter_mut().zip(detector.counts(ProfileId(id))) {
+            for (sum, count) in sums[slot].iter_mut().zip(counts(ProfileId(id))) {
                 *sum += count;
             }
         }
@@ -323,8 +324,6 @@ impl Metrics {
                 gauge.set(i64::try_from(sum).unwrap_or(i64::MAX));
             }
         }
-        let oldest = detector.oldest_open().map_or(0.0, Timestamp::as_seconds);
-        self.oldest_open.set(oldest);
     }
 
     /// A profile that this struct was not told of counts as `other`.

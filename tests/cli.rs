@@ -21,7 +21,7 @@ fn oncewatch(arguments: &[&str], input: &str) -> Output {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oncewatch"));
-    let ours = |name: &str| name.starts_with("ONCEWATCH_");
+    let ours = |name: &str| name.starts_with("ONCEWATCH_") || name.starts_with("OTEL_");
     for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
         command.env_remove(name);
     }
@@ -331,6 +331,24 @@ fn check_config_prints_what_reads_back_and_never_the_key() {
             .collect()
     };
     assert_eq!(values(&printed), values(&stdout(&again)));
+}
+
+#[test]
+fn check_config_also_reads_the_variables_of_opentelemetry() {
+    let with = |name: &str, value: &str, arguments: &[&str]| {
+        let mut check = command(arguments);
+        check.env(name, value).output().unwrap()
+    };
+    let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let good = with(name, "http://collector:4318", &["check-config"]);
+    assert!(stdout(&good).contains("spans are exported to http://collector:4318/"));
+    let bad = with(name, "not a url", &["check-config", "--spans=some"]);
+    assert_eq!(code(&bad), Some(2));
+    let text = stderr(&bad);
+    assert!(
+        text.contains("spans (from flag --spans)") && text.contains(name),
+        "{text}"
+    );
 }
 
 #[test]

@@ -105,6 +105,8 @@ pub struct Attempt {
     pub life: u32,
     /// First start of that lifecycle.
     pub life_start: Timestamp,
+    /// Whether it was another request than its lifecycle's; set when that lifecycle is over.
+    pub was_other: bool,
     pub start: Timestamp,
     /// Order of input of its start; `None` if only its end was seen.
     pub order: Option<u64>,
@@ -325,9 +327,20 @@ impl Token {
         }
     }
 
-    /// Whether an attempt of the current lifecycle is the lifecycle's request, as far as is known.
+    /// Whether an attempt is its lifecycle's request, as far as is known.
     pub fn is_same_request(&self, attempt: &Attempt) -> bool {
-        same(attempt.print.fp.as_ref(), self.life.fp())
+        match attempt.life == self.life.number {
+            true => same(attempt.print.fp.as_ref(), self.life.fp()),
+            false => !attempt.was_other,
+        }
+    }
+
+    /// Begins a new lifecycle. What came before keeps what its own lifecycle said of it.
+    pub fn begin_anew(&mut self, now: Timestamp, order: u64) {
+        for index in 0..self.attempts.len() {
+            self.attempts[index].was_other = !self.is_same_request(&self.attempts[index]);
+        }
+        self.life = Life::new(self.life.number + 1, now, order);
     }
 
     /// Attempts of the current lifecycle.

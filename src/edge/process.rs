@@ -182,8 +182,7 @@ mod tests {
         let active =
             ["dynamodb.TransactWriteItems", "dynamodb.ExecuteTransaction"].map(str::to_owned);
         let metrics = crate::metrics::Metrics::new(&profiles, &active);
-        let (_, page) =
-            crate::metrics::exposition::render(&metrics, Process::new().families(), None);
+        let (_, page) = crate::metrics::exposition::render(&metrics, Process::new().families(), "");
         let page = String::from_utf8(page).unwrap();
         let series = page.lines().filter(|line| !line.starts_with('#')).count();
         assert!((250..=350).contains(&series), "{series} series");

@@ -13,19 +13,19 @@ pub const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Content type of OpenMetrics text, which carries exemplars.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Renders all series and the `extra` families, as the value of an `Accept` header prefers: content
-/// type and body. Anything but a wish for OpenMetrics 1.0 gets the classic format.
+/// Renders all series and the `extra` families, as an `Accept` header (empty: none was sent) prefers:
+/// content type and body. Anything but a wish for OpenMetrics 1.0 gets the classic format.
 ///
 /// Both formats write a bucket's bound the way the classic encoder does (`le="5"`), so that a series
 /// keeps its identity when a scraper changes format; OpenMetrics recommends, not demands, `5.0`.
 pub fn render(
     metrics: &Metrics,
     extra: Vec<MetricFamily>,
-    accept: Option<&str>,
+    accept: &str,
 ) -> (&'static str, Vec<u8>) {
     let mut families = metrics.registry.gather();
     families.extend(extra);
-    if accept.is_some_and(wants_openmetrics) {
+    if wants_openmetrics(accept) {
         let exemplars = metrics.exemplars.snapshot(&metrics.names);
         return (OPENMETRICS, openmetrics(&families, &exemplars).into_bytes());
     }

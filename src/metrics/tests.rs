@@ -14,7 +14,7 @@ fn fresh(active: &[&str]) -> (Vec<Profile>, Metrics) {
 const DYNAMODB: [&str; 2] = ["dynamodb.TransactWriteItems", "dynamodb.ExecuteTransaction"];
 
 fn page(metrics: &Metrics) -> String {
-    String::from_utf8(render(metrics, Vec::new(), None).1).unwrap()
+    String::from_utf8(render(metrics, Vec::new(), "").1).unwrap()
 }
 
 /// The value of one series of the classic page.
@@ -195,64 +195,69 @@ fn each_observation_moves_its_own_series() {
     metrics.spans().exported.inc_by(2);
     metrics.saw_event(Timestamp::from_micros(1_500_000));
     metrics.started(Timestamp::from_micros(2_000_000));
-    let api = "api=\"dynamodb.ExecuteTransaction\"";
-    for (series, expected) in [
-        ("events_total{type=\"call_end\"}".to_owned(), 1.0),
-        (
-            "events_rejected_total{reason=\"duplicate\"}".to_owned(),
-            1.0,
-        ),
-        ("events_rejected_total{reason=\"too_long\"}".to_owned(), 1.0),
-        ("events_dropped_total{where=\"client\"}".to_owned(), 7.0),
-        (
-            "events_dropped_total{where=\"findings_queue\"}".to_owned(),
-            1.0,
-        ),
-        (
-            "events_dropped_total{where=\"spans_queue\"}".to_owned(),
-            1.0,
-        ),
-        ("spans_total{outcome=\"dropped\"}".to_owned(), 1.0),
-        ("spans_total{outcome=\"exported\"}".to_owned(), 2.0),
-        ("traceparent_malformed_total".to_owned(), 1.0),
-        (
-            format!("verdicts_total{{{api},severity=\"critical\",verdict=\"double_execution\"}}"),
-            1.0,
-        ),
-        (
-            format!("attempts_total{{{api},result=\"server_error\"}}"),
-            1.0,
-        ),
-        (
-            format!("attempt_duration_seconds_bucket{{{api},le=\"0.005\"}}"),
-            0.0,
-        ),
-        (
-            format!("attempt_duration_seconds_bucket{{{api},le=\"0.01\"}}"),
-            1.0,
-        ),
-        (
-            format!("retry_delay_seconds_bucket{{{api},le=\"2.5\"}}"),
-            0.0,
-        ),
-        (format!("retry_delay_seconds_bucket{{{api},le=\"5\"}}"), 1.0),
-        (format!("reuse_age_seconds_bucket{{{api},le=\"300\"}}"), 0.0),
-        (format!("reuse_age_seconds_bucket{{{api},le=\"600\"}}"), 1.0),
-        (format!("calls_total{{{api},outcome=\"not_applied\"}}"), 1.0),
-        (
-            format!("tokens_removed_total{{{api},reason=\"evicted_in_window\"}}"),
-            1.0,
-        ),
-        ("tracking_gaps_total{reason=\"restart\"}".to_owned(), 1.0),
-        ("last_event_timestamp_seconds".to_owned(), 1.5),
-        ("observation_start_timestamp_seconds".to_owned(), 2.0),
-    ] {
-        assert_eq!(
-            value(&metrics, &format!("oncewatch_{series}")),
-            expected,
-            "{series}"
-        );
+    let page = page(&metrics);
+    let moved = r#"
+        events_total{type="call_end"} 1
+        events_rejected_total{reason="duplicate"} 1
+        events_rejected_total{reason="too_long"} 1
+        events_dropped_total{where="client"} 7
+        events_dropped_total{where="findings_queue"} 1
+        events_dropped_total{where="spans_queue"} 1
+        spans_total{outcome="dropped"} 1
+        spans_total{outcome="exported"} 2
+        traceparent_malformed_total 1
+        verdicts_total{API,severity="critical",verdict="double_execution"} 1
+        attempts_total{API,result="server_error"} 1
+        attempt_duration_seconds_bucket{API,le="0.005"} 0
+        attempt_duration_seconds_bucket{API,le="0.01"} 1
+        retry_delay_seconds_bucket{API,le="2.5"} 0
+        retry_delay_seconds_bucket{API,le="5"} 1
+        reuse_age_seconds_bucket{API,le="300"} 0
+        reuse_age_seconds_bucket{API,le="600"} 1
+        calls_total{API,outcome="not_applied"} 1
+        tokens_removed_total{API,reason="evicted_in_window"} 1
+        tracking_gaps_total{reason="restart"} 1
+        last_event_timestamp_seconds 1.5
+        observation_start_timestamp_seconds 2"#;
+    for line in moved.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let line = line.replace("API", "api=\"dynamodb.ExecuteTransaction\"");
+        let line = format!("\noncewatch_{line}\n");
+        assert!(page.contains(&line), "{line} is not in\n{page}");
     }
+    let others = [
+        "_bucket",
+        "_sum",
+        "_count",
+        "build_info",
+        "tokens_capacity",
+        "window_seconds",
+    ];
+    let counted = page.lines().filter(|line| {
+        !line.starts_with('#')
+            && !line.ends_with(" 0")
+            && !others.iter().any(|name| line.contains(name))
+    });
+    assert_eq!(counted.count(), 16, "something else moved in\n{page}");
+}
+
+#[test]
+fn tokens_are_summed_by_label() {
+    let (_, metrics) = fresh(&DYNAMODB);
+    metrics.set_tokens(|profile| [profile.0, 0, 0, 0, 10]);
+    let tokens = |api: &str, status: &str| {
+        value(
+            &metrics,
+            &format!("oncewatch_tokens{{api=\"{api}\",status=\"{status}\"}}"),
+        )
+    };
+    assert_eq!(tokens(DYNAMODB[1], "in_flight"), 1.0);
+    assert_eq!(tokens(OTHER, "in_flight"), 2.0 + 3.0 + 4.0 + 5.0);
+    assert_eq!(
+        (tokens(OTHER, "rejected"), tokens(OTHER, "unknown")),
+        (40.0, 0.0)
+    );
+    metrics.set_tokens(|_| [0; 5]);
+    assert_eq!(tokens(OTHER, "rejected"), 0.0);
 }
 
 #[test]
@@ -366,8 +371,7 @@ fn exemplars_are_the_last_sampled_traces() {
         ..Verdicts::default()
     });
     let text =
-        String::from_utf8(render(&metrics, Vec::new(), Some("application/openmetrics-text")).1)
-            .unwrap();
+        String::from_utf8(render(&metrics, Vec::new(), "application/openmetrics-text").1).unwrap();
     let marked: Vec<_> = text.lines().filter(|line| line.contains(" # {")).collect();
     assert_eq!(
         marked,

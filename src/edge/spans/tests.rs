@@ -376,6 +376,18 @@ async fn a_hanging_collector_costs_a_bounded_queue_and_stops_in_time() {
 }
 
 #[tokio::test]
+async fn an_export_ends_with_its_timeout() {
+    let collector = Collector::start(|n| (n > 0).then_some((200, b""))).await;
+    let rig = Rig::start(&collector.address, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "100")]);
+    rig.send(1).await;
+    rig.until(1).await;
+    assert_eq!(rig.counts(), (0, 1, 0));
+    rig.send(1).await;
+    rig.until(2).await;
+    assert_eq!(rig.counts(), (1, 1, 0));
+}
+
+#[tokio::test]
 async fn what_the_protocol_calls_retryable_is_sent_again() {
     let collector = Collector::start(|n| Some((if n == 0 { 503 } else { 200 }, b""))).await;
     let rig = Rig::start(&collector.address, &[]);

@@ -224,7 +224,7 @@ fn a_collision_points_at_another_clients_open_attempt_first() {
             1,
         ),
         attempt("b", 1, 60, None, Verdict::SafeRetry, 2),
-        attempt("a", 1, 70, None, Verdict::CrossClientCollision, 3),
+        attempt("a", 1, 70, None, Verdict::SdkRetry, 3),
         attempt("b", 1, 80, None, Verdict::CrossClientCollision, 4),
     ];
     let traces: Vec<_> = mapped(&lifecycle)
@@ -232,7 +232,7 @@ fn a_collision_points_at_another_clients_open_attempt_first() {
         .iter()
         .map(|link| link.span_context.trace_id().to_bytes()[0])
         .collect();
-    assert_eq!(traces, [2, 1, 3, 4]);
+    assert_eq!(traces, [3, 1, 4]);
 }
 
 #[test]
