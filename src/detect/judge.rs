@@ -11,7 +11,7 @@ use super::profile::{Class, Profile};
 use super::table::Key;
 use super::text::Text;
 use super::time::Timestamp;
-use super::token::{Attempt, Call, ClosedBy, Print, Progress, Token, Who};
+use super::token::{Attempt, Call, ClosedBy, Print, Progress, Token, Units, Who};
 use super::verdict::Verdict;
 use super::{ConnectionId, Options, Trace};
 
@@ -196,6 +196,7 @@ impl Judge<'_> {
             prediction: None,
             start_seen: false,
             end_seen: false,
+            units: Units::Untold,
             progress: Progress::Closed {
                 by: ClosedBy::NextAttempt,
                 class: Class::NoResponse,

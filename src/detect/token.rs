@@ -12,8 +12,8 @@ use super::time::Timestamp;
 use super::undecided::Place;
 use super::{ATTEMPTS_MAX, CALLS_MAX, OPEN_ATTEMPTS_MAX};
 
-pub use attempt::{Attempt, Call, ClosedBy, Prediction, Print, Progress, Who, same};
-pub use life::{Answer, History, Life, Note, Success};
+pub use attempt::{Attempt, Call, ClosedBy, Prediction, Print, Progress, Units, Who, same};
+pub use life::{Answer, Executed, History, Life, Note, Success};
 
 /// Fingerprints of successes remembered per token.
 pub const SUCCESSES_MAX: usize = 4;
@@ -47,7 +47,7 @@ pub struct Token {
     pub attempts: Vec<Attempt>,
     pub serials: u32,
     /// Fingerprints with which it succeeded in any lifecycle, and the attempts that first did.
-    pub successes: Vec<(Print, Who)>,
+    pub successes: Vec<Executed>,
     pub seen: Vec<Seen>,
     pub hard_coded_given: bool,
     /// Order of input of the event that added it: tells it from an earlier entry of the same token.
@@ -219,7 +219,8 @@ impl Token {
             self.life.print.iter().filter(|(_, who)| {
                 who.serial != attempt.serial && attempt.life == self.life.number
             });
-        let prints = given.chain(&self.successes).map(|(print, _)| print);
+        let given = given.map(|(print, _)| print);
+        let prints = given.chain(self.successes.iter().map(|success| &success.print));
         let prints = prints.filter_map(|print| Some((print.fp.as_ref()?, print.raw.as_ref())));
         prints.chain(self.seen.iter().map(|seen| (&seen.fp, seen.raw.as_ref())))
     }
@@ -229,20 +230,40 @@ impl Token {
         self.seen.iter().filter(|seen| seen.counts).count() >= HARD_CODED_AT
     }
 
-    /// The attempt that first succeeded with this fingerprint.
-    pub fn success_with(&self, fp: Option<&Text>) -> Option<&Who> {
-        self.successes
-            .iter()
-            .find(|(own, _)| same(own.fp.as_ref(), fp))
-            .map(|(_, who)| who)
+    /// Who executed the request of an attempt before. A replay that was answered while the attempt
+    /// was under way executed nothing: the answers came back in the other order.
+    pub fn executed_before(&self, attempt: &Attempt) -> Option<&Who> {
+        let before = |(at, order): (Timestamp, u64)| match attempt.order {
+            Some(start) => order < start,
+            None => at <= attempt.start,
+        };
+        let executed = self.successes.iter().find(|success| {
+            let equal = same(success.print.fp.as_ref(), attempt.print.fp.as_ref());
+            equal && success.replayed.is_none_or(before)
+        });
+        executed.map(|success| &success.who)
     }
 
+    /// Remembers that an attempt, which is closed, succeeded.
     pub fn record_success(&mut self, index: usize) {
-        let print = &self.attempts[index].print;
-        let known = self.successes.iter().any(|(own, _)| own.fp == print.fp);
-        if !known && self.successes.len() < SUCCESSES_MAX {
-            let success = (print.clone(), self.who(index));
-            self.successes.push(success);
+        let attempt = &self.attempts[index];
+        let replayed = match attempt.progress {
+            Progress::Closed { at, order, .. } if attempt.units == Units::Read => Some((at, order)),
+            _ => None,
+        };
+        let room = self.successes.len() < SUCCESSES_MAX;
+        let same = |own: &&mut Executed| own.print.fp == attempt.print.fp;
+        match self.successes.iter_mut().find(same) {
+            Some(known) if replayed.is_none() => known.replayed = None,
+            None if room => {
+                let (print, who) = (attempt.print.clone(), self.who(index));
+                self.successes.push(Executed {
+                    print,
+                    who,
+                    replayed,
+                });
+            }
+            _ => {}
         }
     }
 
@@ -338,7 +359,7 @@ impl Token {
         let printed = self.life.print.iter().map(|(_, who)| who);
         let succeeded = self.life.success.iter().map(|success| &success.who);
         let noted = self.life.note.iter().map(|note| &note.who);
-        let before = self.successes.iter().map(|(_, who)| who);
+        let before = self.successes.iter().map(|success| &success.who);
         let who = printed
             .chain(succeeded)
             .chain(noted)

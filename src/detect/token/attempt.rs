@@ -1,5 +1,6 @@
 //! Attempts and the calls they belong to.
 
+use crate::detect::event::Event;
 use crate::detect::leases::LeaseId;
 use crate::detect::names::NameId;
 use crate::detect::profile::Class;
@@ -83,6 +84,29 @@ pub struct Prediction {
     pub finding: u64,
 }
 
+/// What a success says the server did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Units {
+    /// Nothing about it.
+    Untold,
+    /// It read: the request had been executed before, and this is a replay.
+    Read,
+    /// It wrote.
+    Written,
+}
+
+impl Units {
+    /// As an end tells it.
+    pub fn of(event: &Event<'_>) -> Self {
+        let some = |units: Option<f64>| units.is_some_and(|units| units > 0.0);
+        match (some(event.write_units), some(event.read_units)) {
+            (true, _) => Self::Written,
+            (false, true) => Self::Read,
+            (false, false) => Self::Untold,
+        }
+    }
+}
+
 /// One request on the wire.
 #[derive(Debug)]
 pub struct Attempt {
@@ -106,6 +130,7 @@ pub struct Attempt {
     pub prediction: Option<Prediction>,
     pub start_seen: bool,
     pub end_seen: bool,
+    pub units: Units,
     pub progress: Progress,
 }
 

@@ -14,6 +14,15 @@ pub struct Success {
     pub who: Who,
 }
 
+/// A fingerprint with which the token succeeded, in any lifecycle, and the attempt that first did.
+#[derive(Debug)]
+pub struct Executed {
+    pub print: Print,
+    pub who: Who,
+    /// Time and order of input of the answer, if all such answers so far were replays.
+    pub replayed: Option<(Timestamp, u64)>,
+}
+
 /// The last definite answer that was none of success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -56,6 +65,8 @@ pub struct Life {
 pub struct History {
     /// Findings and verdicts on ends, not yet handed out.
     pub marks: Vec<Mark>,
+    /// Error code of the last end that had one, kept only if spans are.
+    pub last_error: Option<Box<str>>,
     /// Whether there is anything new that is worth a span.
     pub pending: bool,
     /// Order of input up to which attempts were handed out.
