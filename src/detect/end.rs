@@ -1,11 +1,12 @@
 //! Ends of attempts and calls, leases and disconnects (SPEC §3 and §4).
 
+use super::Trace;
 use super::event::Event;
 use super::finding::{CallOutcome, Observation};
 use super::judge::{Judge, Sender};
 use super::message::Facts;
 use super::profile::{Class, MismatchPolicy};
-use super::token::{Answer, Attempt, ClosedBy, Progress, Success, Token};
+use super::token::{Answer, Attempt, ClosedBy, Progress, Success, Token, Units};
 use super::verdict::Verdict;
 
 /// Where an end belongs.
@@ -39,11 +40,15 @@ impl Judge<'_> {
         };
         let attempt = &mut token.attempts[index];
         attempt.end_seen = true;
+        attempt.units = Units::of(event);
         attempt.trace = attempt.trace.or(event.trace);
         let (serial, trace) = (attempt.call, attempt.trace);
         let lasted = event
             .duration
             .or(attempt.start_seen.then(|| self.now.since(attempt.start)));
+        if self.options.trace != Trace::Off && event.error.is_some() {
+            token.life.history.last_error = event.error.as_deref().map(Box::from);
+        }
         self.observe(Observation::Attempt(self.id, class));
         if let Some(lasted) = lasted {
             self.observe(Observation::AttemptDuration(self.id, lasted, trace));
@@ -68,8 +73,7 @@ impl Judge<'_> {
                 _ => self.apply(token, index, class, ClosedBy::OwnEnd),
             }
         } else {
-            let wrote = event.write_units.is_some_and(|units| units > 0.0);
-            self.answer(token, index, class, ClosedBy::OwnEnd, wrote);
+            self.answer(token, index, class, ClosedBy::OwnEnd);
         }
         if class.ends_call() || last {
             self.end_call(token, serial, class, event.call.is_some());
@@ -103,7 +107,7 @@ impl Judge<'_> {
         let late =
             last.filter(|&index| open.is_empty() && token.attempts[index].closed_by(&corrigible));
         for index in open.into_iter().chain(late) {
-            self.answer(token, index, class, ClosedBy::CallEnd, false);
+            self.answer(token, index, class, ClosedBy::CallEnd);
         }
         if let Some(last) = last
             && class == Class::Success
@@ -139,11 +143,11 @@ impl Judge<'_> {
     }
 
     /// What an answer says: its verdicts first, then its effect on the state.
-    fn answer(&mut self, token: &mut Token, index: usize, class: Class, by: ClosedBy, wrote: bool) {
+    fn answer(&mut self, token: &mut Token, index: usize, class: Class, by: ClosedBy) {
         match class {
             Class::InProgress => self.in_progress(token, index),
             Class::Mismatch => self.mismatch(token, index),
-            Class::Success if wrote => self.double_execution(token, index),
+            Class::Success if by == ClosedBy::OwnEnd => self.double_execution(token, index),
             _ => {}
         }
         self.apply(token, index, class, by);
@@ -189,7 +193,7 @@ impl Judge<'_> {
         let attempt = &token.attempts[index];
         let current = attempt.life == token.life.number;
         let silent = self.profile.mismatch == MismatchPolicy::Silent;
-        if silent && current && !token.is_same_request(attempt) {
+        if silent && !token.is_same_request(attempt) {
             return;
         }
         token.record_success(index);
@@ -284,7 +288,8 @@ impl Judge<'_> {
     /// Fine print 10.
     fn double_execution(&mut self, token: &mut Token, index: usize) {
         let attempt = &token.attempts[index];
-        let Some(first) = token.success_with(attempt.print.fp.as_ref()).cloned() else {
+        let first = token.executed_before(attempt);
+        let Some(first) = first.filter(|_| attempt.units == Units::Written).cloned() else {
             return;
         };
         let predicted = attempt.prediction.map(|prediction| prediction.verdict);

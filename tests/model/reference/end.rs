@@ -97,6 +97,13 @@ impl World {
             .closed
             .is_some_and(|closed| closed.by == By::CallEnd);
         entry.attempts[attempt].end_seen = true;
+        let positive = |units: Option<f64>| units.is_some_and(|units| units > 0.0);
+        entry.attempts[attempt].wrote =
+            match (positive(event.write_units), positive(event.read_units)) {
+                (true, _) => Some(true),
+                (false, true) => Some(false),
+                (false, false) => None,
+            };
         entry.close(attempt, By::OwnEnd, class, self.now, self.seq);
         if !told {
             self.judge_end(index, attempt, class, event.write_units);
@@ -127,7 +134,13 @@ impl World {
         let Some(earlier) = entry
             .succeeded
             .iter()
-            .find(|print| equal(&print.fp, &ended.fp))
+            .filter(|print| equal(&print.fp, &ended.fp))
+            // A replay that was answered while this attempt was under way executed nothing.
+            .find(|print| match print.replayed {
+                Some((at, _)) if !ended.start_seen => at <= ended.start_at,
+                Some((_, seq)) => seq < ended.start_seq,
+                None => true,
+            })
         else {
             return;
         };
@@ -179,6 +192,7 @@ impl World {
             fp: lifecycle.fp.clone().filter(|_| current),
             fp_raw: lifecycle.fp_raw.clone(),
             holder: None,
+            replayed: None,
         }];
         known.extend(
             entry

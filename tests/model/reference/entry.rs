@@ -54,6 +54,8 @@ pub struct Attempt {
     pub start_seen: bool,
     pub end_seen: bool,
     pub closed: Option<Closed>,
+    /// Its own end said what the server did: `Some(true)` wrote, `Some(false)` only read.
+    pub wrote: Option<bool>,
     /// Its end was ambiguous, counted for the status, and nothing has resolved it.
     pub unresolved: bool,
     /// Verdicts of its start.
@@ -133,6 +135,8 @@ pub struct Print {
     pub fp: Option<String>,
     pub fp_raw: Option<String>,
     pub holder: Option<Holder>,
+    /// Of a success that was a replay: when it was reported, and by which event.
+    pub replayed: Option<(i64, u64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -331,6 +335,7 @@ impl Entry {
             start_seen: false,
             end_seen: false,
             closed: None,
+            wrote: None,
             unresolved: false,
             verdicts: Vec::new(),
             confirmed: Vec::new(),
