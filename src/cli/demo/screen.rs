@@ -73,10 +73,14 @@ impl Screen {
         let mut out = io::stdout().lock();
         match self {
             Self::Live(_) => {
+                let paper = paper();
+                let lines = table::frame(view, paper);
                 // Cleared before it is written: behind a full line, the cursor is still on its end.
                 let mut text = "\x1b[H\x1b[K".to_owned();
-                text += &table::frame(view, paper()).join("\r\n\x1b[K");
-                text += "\x1b[J";
+                text += &lines.join("\r\n\x1b[K");
+                if lines.len() < paper.rows {
+                    text += "\r\n\x1b[J";
+                }
                 out.write_all(text.as_bytes())?;
             }
             Self::Plain(expected) => {
