@@ -75,7 +75,7 @@ def main():
     columns = max(len(ESCAPE.sub("", line)) for line in lines)
     width, height = columns * CELL_WIDTH + 2 * MARGIN, len(lines) * CELL_HEIGHT + 2 * MARGIN
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"')
-    print(f'  font-family="ui-monospace, Menlo, Consolas, monospace" font-size="{FONT_SIZE}" xml:space="preserve">')
+    print(f'  font-family="ui-monospace, Menlo, Consolas, monospace" font-size="{FONT_SIZE}">')
     print("<title>oncewatch demo in a terminal</title>")
     print(f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>')
     pen = Pen()
@@ -83,10 +83,12 @@ def main():
         y = MARGIN + row * CELL_HEIGHT + FONT_SIZE
         for column, text, attributes in runs(line, pen):
             x, length = MARGIN + column * CELL_WIDTH, len(text) * CELL_WIDTH
-            # Whatever font the reader has, columns stay where they are.
+            # Whatever font the reader has, columns stay where they are; ordinary spaces would be
+            # run together.
+            shown = escape(text).replace(" ", "\u00a0")
             print(
                 f'<text x="{x:g}" y="{y:g}" textLength="{length:g}" lengthAdjust="spacingAndGlyphs" '
-                f"{attributes}>{escape(text)}</text>"
+                f"{attributes}>{shown}</text>"
             )
     print("</svg>")
 
