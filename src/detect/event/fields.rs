@@ -43,7 +43,7 @@ enum Value<'a> {
     #[default]
     Absent,
     Text(Cow<'a, str>),
-    Integer(i128),
+    Integer(i64),
     Number(f64),
     Other,
 }
@@ -81,9 +81,7 @@ impl<'a> Fields<'a> {
         match self.take(field) {
             Value::Absent => Ok(None),
             Value::Text(text) if text.is_empty() => Ok(None),
-            Value::Integer(n) => i64::try_from(n)
-                .map(Some)
-                .map_err(|_| DecodeError::new(Reason::InvalidField, field)),
+            Value::Integer(n) => Ok(Some(n)),
             _ => Err(DecodeError::new(Reason::InvalidField, field)),
         }
     }
@@ -230,10 +228,11 @@ impl<'de> Deserialize<'de> for Value<'de> {
                 Ok(Value::Other)
             }
             fn visit_i64<E>(self, n: i64) -> Result<Value<'de>, E> {
-                Ok(Value::Integer(n.into()))
+                Ok(Value::Integer(n))
             }
             fn visit_u64<E>(self, n: u64) -> Result<Value<'de>, E> {
-                Ok(Value::Integer(n.into()))
+                // Larger than any integer that a field may have; still a number.
+                Ok(i64::try_from(n).map_or(Value::Number(n as f64), Value::Integer))
             }
             fn visit_f64<E>(self, n: f64) -> Result<Value<'de>, E> {
                 Ok(Value::Number(n))
