@@ -70,8 +70,15 @@ const LAYERS: [&str; 6] = ["detect", "metrics", "pipeline", "edge", "daemon", "c
 /// Modules that may read settings; `config` itself stands on `detect` alone.
 const READ_CONFIG: [&str; 4] = ["config", "edge", "daemon", "cli"];
 
-/// Longest file, in lines outside tests. The aim is 400; see the offenders in the failure.
-const FILE_LINES_MAX: usize = 660;
+/// Longest file, in lines outside tests. The aim is 400.
+const FILE_LINES_MAX: usize = 450;
+/// Files that are longer, each with the length that it must not exceed.
+const LONGER_FILES: [(&str, usize); 4] = [
+    ("src/detect.rs", 660),
+    ("src/detect/event.rs", 530),
+    ("src/detect/profile.rs", 570),
+    ("src/detect/token.rs", 550),
+];
 const MAIN_LINES_MAX: usize = 60;
 
 /// Entries of the repository's top level, besides those that `.gitignore` names.
@@ -417,13 +424,20 @@ fn files_stay_short() {
     let main = fs::read_to_string(root().join("src/main.rs")).unwrap();
     let lines = main.lines().count();
     assert!(lines <= MAIN_LINES_MAX, "src/main.rs has {lines} lines");
-    let lengths = program();
-    let long = lengths.iter().filter(|file| file.lines > FILE_LINES_MAX);
-    let long = long.map(|file| format!("{}: {} lines outside tests", file.path, file.lines));
-    assert_none(
-        &format!("a file has at most {FILE_LINES_MAX} lines"),
-        long.collect(),
-    );
+    let mut found = Vec::new();
+    for file in program() {
+        let Source { path, lines, .. } = &file;
+        let longer = LONGER_FILES.iter().find(|(name, _)| name == path);
+        let limit = longer.map_or(FILE_LINES_MAX, |(_, limit)| *limit);
+        if *lines > limit {
+            found.push(format!(
+                "{path} has {lines} lines outside tests, {limit} are allowed"
+            ));
+        }
+        let needless = longer.is_some() && *lines <= FILE_LINES_MAX;
+        assert!(!needless, "{path} has become short: take it off the list");
+    }
+    assert_none("files stay short", found);
 }
 
 #[test]
