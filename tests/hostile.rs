@@ -298,14 +298,15 @@ fn one_byte_at_a_time_holds_up_nobody() {
 #[test]
 fn a_flood_of_names_fills_no_more_than_the_tables() {
     const FLOOD: usize = 100_000;
+    const MORE: usize = 25_000;
     let capacity = 4096;
     let mut sidecar = Sidecar::start(&[&format!("--capacity={capacity}")]);
     let mut client = sidecar.connect();
-    let flood = |client: &mut UnixStream, line: &dyn Fn(usize) -> String| {
+    let flood = |client: &mut UnixStream, count: usize, line: &dyn Fn(usize) -> String| {
         let mut batch = String::new();
-        for n in 0..FLOOD {
+        for n in 0..count {
             batch += &line(n);
-            if batch.len() > 256 * 1024 || n + 1 == FLOOD {
+            if batch.len() > 256 * 1024 || n + 1 == count {
                 client.write_all(batch.as_bytes()).unwrap();
                 batch.clear();
             }
@@ -326,21 +327,23 @@ fn a_flood_of_names_fills_no_more_than_the_tables() {
         );
         start("default", &format!("{n:0>512}"), &more)
     };
-    flood(&mut client, &|n| open(n, n, n));
+    flood(&mut client, FLOOD, &|n| open(n, n, n));
     settled(&sidecar, FLOOD);
     let (full, _) = sidecar.memory_bytes();
     // The same flood with other names finds no more room.
-    flood(&mut client, &|n| open(FLOOD + n, FLOOD + n, FLOOD + n));
+    flood(&mut client, MORE, &|n| {
+        open(FLOOD + n, FLOOD + n, FLOOD + n)
+    });
     // An API of each event's own, all judged by one profile; one token with ever new calls.
-    flood(&mut client, &|n| start(&wide(n), "t", ""));
-    flood(&mut client, &|n| {
+    flood(&mut client, MORE, &|n| start(&wide(n), "t", ""));
+    flood(&mut client, MORE, &|n| {
         start("stripe", "t", &format!(",\"call\":\"{n}\",\"fp\":\"{n}\""))
     });
-    settled(&sidecar, 4 * FLOOD);
+    settled(&sidecar, FLOOD + 3 * MORE);
     let (after, most) = sidecar.memory_bytes();
     assert_eq!(
         sidecar.metric("oncewatch_events_total{type=\"attempt_start\"}"),
-        4.0 * FLOOD as f64
+        (FLOOD + 3 * MORE) as f64
     );
     assert_rejected(&sidecar, &[]);
     let tokens = sidecar.sum("oncewatch_tokens{api=\"other\"");
@@ -349,7 +352,7 @@ fn a_flood_of_names_fills_no_more_than_the_tables() {
     let evicted = sidecar.metric(evicted);
     assert_eq!(
         evicted,
-        3.0 * FLOOD as f64 - capacity as f64,
+        (FLOOD + 2 * MORE - capacity) as f64,
         "each lost detection is counted"
     );
     assert_eq!(
@@ -358,7 +361,7 @@ fn a_flood_of_names_fills_no_more_than_the_tables() {
     );
     // At most 8 of the one token's attempts are open.
     let overflow = "oncewatch_tracking_gaps_total{reason=\"open_attempts_overflow\"}";
-    assert_eq!(sidecar.metric(overflow), FLOOD as f64 - 8.0);
+    assert_eq!(sidecar.metric(overflow), MORE as f64 - 8.0);
     let labels = sidecar
         .page()
         .lines()
