@@ -580,14 +580,21 @@ fn events_written_just_before_sigterm_are_counted_and_the_end_is_clean() {
         .unwrap();
     sidecar.wait_for_metric("oncewatch_events_total{type=\"attempt_start\"}", 1.0);
     let stream = SseReader::open(&sidecar);
-    // More than one read, on connections that are new, and a finding only at the very end.
-    let mut last = sidecar.connect();
+    // Asleep, it finds all of this and the signal at once when it wakes up.
+    sidecar.signal(rustix::process::Signal::STOP);
+    // More than one read, on connections that are not accepted yet, and a finding only at the end.
+    let mut last = connect(&socket);
     let mut lines = String::new();
-    for n in 0..800 {
+    for n in 0..300 {
         lines += &transact_start(&format!("t-{n}"), "c/2", "a1", "f1");
         lines += &transact_end(&format!("t-{n}"), "c/2", "a1", ",\"outcome\":\"ok\"");
     }
     lines += &start(TRANSACT, &"x".repeat(37), "");
+    assert!(
+        lines.len() > 64 * 1024,
+        "{} bytes are one read",
+        lines.len()
+    );
     last.write_all(lines.as_bytes()).unwrap();
     let mut unread = connect(&socket);
     unread

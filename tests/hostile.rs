@@ -369,8 +369,8 @@ fn a_flood_of_names_fills_no_more_than_the_tables() {
         .count();
     assert!(labels <= 350, "{labels} series");
     eprintln!("memory: {full} when full, {after} after, {most} at most");
-    assert!(after < full + 24 * MIB, "{full} grew to {after}");
-    assert!(most < 120 * MIB, "{most} bytes at most");
+    assert!(after < full + 12 * MIB, "{full} grew to {after}");
+    assert!(most < 48 * MIB, "{most} bytes at most");
     assert_well(&mut sidecar);
 }
 
@@ -423,21 +423,20 @@ fn ten_thousand_connections_are_served_or_refused() {
     let kept: Vec<_> = (0..SERVED).map(|_| sidecar.connect()).collect();
     sidecar.wait_for_metric("oncewatch_clients_connected", SERVED as f64);
     let (before, _) = sidecar.memory_bytes();
-    let (mut tried, mut refused) = (0, 0);
+    let mut tried = 0;
     while tried < CONNECTIONS {
         let more = (0..batch.min(CONNECTIONS - tried)).map(|_| sidecar.connect());
         let more: Vec<_> = more.collect();
         tried += more.len();
         for mut client in more {
-            let closed = match client.read(&mut [0]) {
+            let refused = match client.read(&mut [0]) {
                 Ok(0) => true,
                 Err(error) => error.kind() == ErrorKind::ConnectionReset,
                 Ok(_) => false,
             };
-            refused += usize::from(closed);
+            assert!(refused, "a connection beyond {SERVED} is served");
         }
     }
-    assert_eq!(refused, CONNECTIONS);
     assert_eq!(sidecar.metric("oncewatch_clients_connected"), SERVED as f64);
     let (_, most) = sidecar.memory_bytes();
     assert!(most < before + 16 * MIB, "{before} grew to {most}");

@@ -290,10 +290,11 @@ impl Sidecar {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM, wakes it up if it was stopped, and waits for the end.
     pub fn terminate(mut self) -> Stopped {
         let begun = Instant::now();
         self.signal(rustix::process::Signal::TERM);
+        self.signal(rustix::process::Signal::CONT);
         let status = wait_for("the end after SIGTERM", || self.child.try_wait().unwrap());
         let took = begun.elapsed();
         self.reader.take().unwrap().join().unwrap();
