@@ -46,6 +46,9 @@
 //! - Tokens leave the process only as `--token-display` says.
 //! - What is deliberately absent: any way to influence the application. oncewatch only observes.
 
+// Tests measure how long something takes, and make temporary directories.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 pub mod cli;
 pub mod config;
 pub mod daemon;

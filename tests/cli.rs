@@ -1,5 +1,8 @@
 //! The commands as users run them: the built program, its output and its exit codes.
 
+// Tests measure, and clean the environment of their children.
+#![allow(clippy::disallowed_methods)]
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output, Stdio};
