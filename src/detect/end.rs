@@ -289,9 +289,10 @@ impl Judge<'_> {
     fn double_execution(&mut self, token: &mut Token, index: usize) {
         let attempt = &token.attempts[index];
         let first = token.executed_before(attempt);
-        let Some(first) = first.filter(|_| attempt.units == Units::Written).cloned() else {
+        let Some(first) = first.filter(|_| attempt.units == Units::Written) else {
             return;
         };
+        let (first, at) = (first.who.clone(), first.at);
         let predicted = attempt.prediction.map(|prediction| prediction.verdict);
         if matches!(
             predicted,
@@ -300,7 +301,8 @@ impl Judge<'_> {
             self.confirm(token, index);
         }
         let who = token.who(index);
-        let facts = Facts::of(token);
+        let mut facts = Facts::of(token);
+        facts.success = Some(at);
         self.give(
             token,
             &who,

@@ -230,27 +230,26 @@ impl Token {
         self.seen.iter().filter(|seen| seen.counts).count() >= HARD_CODED_AT
     }
 
-    /// Who executed the request of an attempt before. A replay that was answered while the attempt
+    /// The earlier execution of an attempt's request. A replay that was answered while the attempt
     /// was under way executed nothing: the answers came back in the other order.
-    pub fn executed_before(&self, attempt: &Attempt) -> Option<&Who> {
-        let before = |(at, order): (Timestamp, u64)| match attempt.order {
-            Some(start) => order < start,
-            None => at <= attempt.start,
-        };
-        let executed = self.successes.iter().find(|success| {
+    pub fn executed_before(&self, attempt: &Attempt) -> Option<&Executed> {
+        self.successes.iter().find(|success| {
             let equal = same(success.print.fp.as_ref(), attempt.print.fp.as_ref());
-            equal && success.replayed.is_none_or(before)
-        });
-        executed.map(|success| &success.who)
+            let before = success.replayed.is_none_or(|answer| match attempt.order {
+                Some(start) => answer < start,
+                None => success.at <= attempt.start,
+            });
+            equal && before
+        })
     }
 
     /// Remembers that an attempt, which is closed, succeeded.
     pub fn record_success(&mut self, index: usize) {
         let attempt = &self.attempts[index];
-        let replayed = match attempt.progress {
-            Progress::Closed { at, order, .. } if attempt.units == Units::Read => Some((at, order)),
-            _ => None,
+        let Progress::Closed { at, order, .. } = attempt.progress else {
+            return;
         };
+        let replayed = (attempt.units == Units::Read).then_some(order);
         let room = self.successes.len() < SUCCESSES_MAX;
         let same = |own: &&mut Executed| own.print.fp == attempt.print.fp;
         match self.successes.iter_mut().find(same) {
@@ -260,6 +259,7 @@ impl Token {
                 self.successes.push(Executed {
                     print,
                     who,
+                    at,
                     replayed,
                 });
             }

@@ -19,8 +19,10 @@ pub struct Success {
 pub struct Executed {
     pub print: Print,
     pub who: Who,
-    /// Time and order of input of the answer, if all such answers so far were replays.
-    pub replayed: Option<(Timestamp, u64)>,
+    /// When its success was told.
+    pub at: Timestamp,
+    /// Order of input of that, if all such answers so far were replays.
+    pub replayed: Option<u64>,
 }
 
 /// The last definite answer that was none of success.

@@ -129,7 +129,7 @@ fn the_span_is_the_lifecycle_with_its_own_times_and_the_callers_parent() {
         "2",
         "a",
         "double_execution",
-        "in_progress",
+        "TransactionInProgressException",
         "aws.dynamodb",
         "TransactWriteItems",
     ];
