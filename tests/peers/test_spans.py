@@ -188,7 +188,7 @@ def test_an_error_answer_is_named_in_error_type(traced_sidecar, otlp, dynoxide, 
     request = {"TransactItems": counter.add(needs="nothing"), "ClientRequestToken": str(uuid.uuid4())}
     caller.run(instrumented(dynoxide.url).transact_write_items, **request)
     (received,) = otlp.wait_spans(1)
-    assert received.attributes["error.type"] == "cancelled"
+    assert received.attributes["error.type"] == "TransactionCanceledException"
     assert received.span.status.code == Status.STATUS_CODE_UNSET
 
 
