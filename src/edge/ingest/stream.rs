@@ -59,10 +59,7 @@ pub(super) async fn accept(
         shared,
         accepted: 0,
     };
-    tokio::select! {
-        () = acceptor.run() => {}
-        () = shutdown.cancelled() => {}
-    }
+    acceptor.run(&shutdown).await;
     // Nobody new finds the socket; those who found it before are waiting in the listener.
     drop(file);
     // Past the deadline the rest see a closed connection.
@@ -78,10 +75,14 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(&mut self) {
+    /// Never gives up between accepting and dealing out: the connection would be lost.
+    async fn run(&mut self, shutdown: &CancellationToken) {
         let mut pause = ACCEPT_PAUSE;
         loop {
-            let accepted = self.listener.accept().await;
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = shutdown.cancelled() => return,
+            };
             match accepted.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
                     pause = ACCEPT_PAUSE;
@@ -92,7 +93,7 @@ impl Acceptor {
                     if let Some(suppressed) = notices.failed.admit((self.shared.clock)()) {
                         tracing::warn!(%error, suppressed, "cannot accept connections, trying again");
                     }
-                    tokio::time::sleep(pause).await;
+                    let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
                     pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
                 }
             }
