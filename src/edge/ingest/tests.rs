@@ -495,7 +495,8 @@ async fn a_drain_takes_what_is_there_and_does_not_wait() {
     let began = tokio::time::Instant::now();
     let mut reader = Reader::new(stream, &shared, None, source);
     assert!(!reader.drain().await, "the client is still there");
-    assert_eq!(began.elapsed(), Duration::ZERO);
+    // A few looks, far from the deadline.
+    assert!(began.elapsed() <= Duration::from_millis(5));
     drop(client);
     assert!(reader.drain().await, "the client left");
     assert_eq!(record.texts(), [event(1), "half".to_owned()]);
