@@ -70,7 +70,9 @@ pub struct Daemon {
     pipeline: Arc<Pipeline>,
     /// Ends intake; everything that feeds the pipeline.
     intake: Tasks,
-    /// Ends what the pipeline feeds, after the intake.
+    /// Ends what takes findings from the pipeline, after the intake.
+    findings: Tasks,
+    /// Ends what shows and exports, last.
     outlets: Tasks,
 }
 
@@ -201,6 +203,7 @@ impl Daemon {
             findings: findings.clone(),
             pipeline,
             intake: Tasks::new(),
+            findings: Tasks::new(),
             outlets: Tasks::new(),
         };
         if let Some(spans) = spans {
@@ -239,18 +242,20 @@ impl Daemon {
     pub async fn failure(&mut self) -> anyhow::Error {
         tokio::select! {
             error = self.intake.failure() => error,
+            error = self.findings.failure() => error,
             error = self.outlets.failure() => error,
         }
     }
 
-    /// Stops: intake first, then what still waits is handed out, then the outlets.
+    /// Stops: intake first, then what still waits is handed out and told, then the outlets.
     ///
     /// # Errors
     /// The first part that did not end well.
     pub async fn stop(self) -> anyhow::Result<()> {
         let intake = self.intake.finish().await;
         self.pipeline.shutdown(clock::now());
-        intake.and(self.outlets.finish().await)
+        let findings = self.findings.finish().await;
+        intake.and(findings).and(self.outlets.finish().await)
     }
 
     fn collect_findings(
@@ -259,10 +264,10 @@ impl Daemon {
         reported: mpsc::Receiver<crate::pipeline::Report>,
         display: TokenDisplay,
     ) {
-        let stop = self.outlets.stop.clone();
+        let stop = self.findings.stop.clone();
         let mut log = FindingLog::new();
         let show = move |token: &str| display.show(token);
-        self.outlets.spawn("findings", async move {
+        self.findings.spawn("findings", async move {
             collect(findings, reported, stop, move |finding| {
                 log.log(finding, clock::now(), &show)
             })

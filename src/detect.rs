@@ -382,7 +382,7 @@ impl Detector {
         })
     }
 
-    /// The end of a named call: counted even if nothing is known of it.
+    /// The end of a named call: counted even if nothing is known of it. A second one says nothing.
     fn judge_call_end(
         &mut self,
         id: ProfileId,
@@ -400,15 +400,15 @@ impl Detector {
                 .push(Observation::Call(id, CallOutcome::from(class)));
             return true;
         };
-        let accepted = self.with_token(id, key, out, |judge, token| {
+        let first = self.with_token(id, key, out, |judge, token| {
             judge.call_end(token, serial, event, class)
         });
-        if accepted == Some(true)
+        if first == Some(true)
             && let Some(table) = &mut self.tables[id.0]
         {
             table.sight(key, self.context.now);
         }
-        accepted.unwrap_or(false)
+        true
     }
 
     /// A token that the server will not take is judged and not remembered.

@@ -32,8 +32,11 @@ fn assert_well(sidecar: &mut Sidecar) {
     client.write_all(fresh.as_bytes()).unwrap();
     sidecar.wait_for_metric(starts, before.0 + 1.0);
     sidecar.wait_for_metric(invalid, before.1 + 1.0);
-    let newest = sidecar.api("/api/v1/findings?limit=1&verdict=token_invalid");
-    assert_eq!(newest["findings"].as_array().unwrap().len(), 1);
+    // The list is filled behind the counters' back.
+    wait_for("the finding", || {
+        let newest = sidecar.api("/api/v1/findings?limit=1&verdict=token_invalid");
+        (newest["findings"].as_array()?.len() == 1).then_some(())
+    });
 }
 
 /// Asserts that nothing but `reasons` was counted as unusable, and these so often.

@@ -6,6 +6,7 @@ use super::finding::{CallOutcome, Observation};
 use super::judge::{Judge, Sender};
 use super::message::Facts;
 use super::profile::{Class, MismatchPolicy};
+use super::time::Timestamp;
 use super::token::{Answer, Attempt, ClosedBy, Progress, Success, Token, Units};
 use super::verdict::Verdict;
 
@@ -64,14 +65,7 @@ impl Judge<'_> {
             .call(serial)
             .is_some_and(|call| call.ended == Some(class))
         {
-            // The call has told the same before: this adds when the attempt ended, nothing else.
-            let ended = (self.now, self.order);
-            match &mut token.attempts[index].progress {
-                Progress::Closed { by, at, order, .. } if *by == ClosedBy::CallEnd => {
-                    (*by, *at, *order) = (ClosedBy::OwnEnd, ended.0, ended.1);
-                }
-                _ => self.apply(token, index, class, ClosedBy::OwnEnd),
-            }
+            self.close_quietly(token, index, class);
         } else {
             self.answer(token, index, class, ClosedBy::OwnEnd);
         }
@@ -81,7 +75,7 @@ impl Judge<'_> {
         true
     }
 
-    /// The end of a call that is known. Returns whether it was new.
+    /// The end of a call that is known. Returns whether it was the first.
     pub fn call_end(
         &mut self,
         token: &mut Token,
@@ -140,6 +134,22 @@ impl Judge<'_> {
         let mut facts = Facts::of(token);
         facts.first_start = token.attempts[index].life_start;
         self.give(token, &who, verdict, facts, None.into());
+    }
+
+    /// The end of an attempt whose call has told the same before: it says when the attempt ended,
+    /// and nothing else.
+    fn close_quietly(&mut self, token: &mut Token, index: usize, class: Class) {
+        let unstarted = !token.attempts[index].start_seen;
+        let Progress::Closed { by, resolved, .. } = token.attempts[index].progress else {
+            return self.close(token, index, ClosedBy::OwnEnd, class);
+        };
+        token.attempts[index].progress = Progress::Closed {
+            by: ClosedBy::OwnEnd,
+            class,
+            at: self.now,
+            order: self.order,
+            resolved: resolved || (unstarted && by != ClosedBy::CallEnd),
+        };
     }
 
     /// What an answer says: its verdicts first, then its effect on the state.
@@ -221,20 +231,13 @@ impl Judge<'_> {
         ) {
             return self.confirm(token, index);
         }
-        let others = || {
-            token
-                .attempts
-                .iter()
-                .filter(|other| other.serial != attempt.serial)
+        let began = match attempt.order {
+            Some(order) => Began::Order(order),
+            None => Began::At(attempt.start),
         };
-        let holders = || others().filter(|other| may_hold(other, attempt));
-        let foreign = holders().find(|other| other.is_open() && other.client != attempt.client);
-        let holder = foreign
-            .or_else(|| holders().min_by_key(|other| other.start))
-            .map(|other| other.serial);
-        let holder = holder
-            .and_then(|serial| token.position(serial))
-            .map(|index| token.who(index));
+        let holder = token.holder(attempt.client, |other| {
+            other.serial != attempt.serial && may_hold(other, attempt.life, began)
+        });
         let who = token.who(index);
         let facts = Facts::of(token);
         if holder.is_some() {
@@ -370,30 +373,31 @@ fn find_ended(token: &Token, event: &Event<'_>, sender: Sender) -> Ended {
     }
 }
 
-/// Whether `other` may be what the server is still working on for `attempt` (fine print 4).
-fn may_hold(other: &Attempt, attempt: &Attempt) -> bool {
+/// When an attempt began; input order decides where it is known.
+#[derive(Clone, Copy)]
+pub enum Began {
+    Order(u64),
+    At(Timestamp),
+}
+
+/// Whether `other` may be what the server is still working on for an attempt of this lifecycle
+/// that began then (fine print 4).
+pub fn may_hold(other: &Attempt, life: u32, began: Began) -> bool {
+    if other.life != life {
+        return false;
+    }
     let Progress::Closed {
-        by,
-        class,
-        at,
-        order,
-        ..
+        class, at, order, ..
     } = other.progress
     else {
-        return other.life == attempt.life;
+        return true;
     };
-    let after = match attempt.order {
-        Some(start) => order > start,
-        None => at > attempt.start,
-    };
-    let unheard = matches!(
-        by,
-        ClosedBy::Lease | ClosedBy::Disconnect | ClosedBy::NextAttempt
-    );
-    let may = match class {
+    match class {
         Class::NoResponse | Class::ServerError => true,
-        Class::InProgress | Class::Mismatch => unheard,
-        _ => unheard || after,
-    };
-    other.life == attempt.life && may
+        Class::InProgress | Class::Mismatch => false,
+        _ => match began {
+            Began::Order(start) => order > start,
+            Began::At(start) => at > start,
+        },
+    }
 }

@@ -95,7 +95,7 @@ impl Judge<'_> {
 /// An attempt as it is shown outside.
 pub fn record(token: &Token, attempt: &Attempt, names: &Names) -> AttemptRecord {
     let name = |id: NameId| Box::from(names.get(id));
-    let call = token.call(attempt.call).and_then(|call| call.id.as_ref());
+    let call = token.call_id(attempt);
     AttemptRecord {
         client: attempt.client.map(name),
         call: call.map(|id| id.to_string().into()),

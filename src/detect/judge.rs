@@ -182,6 +182,7 @@ impl Judge<'_> {
             call,
             client,
             number: event.attempt,
+            named: event.call.is_some(),
             life,
             life_start: token.life.first_start,
             was_other: false,

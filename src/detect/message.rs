@@ -91,7 +91,9 @@ pub fn message(
             "the server is still working on this token {age} after the first start, for {other}"
         ),
         Verdict::InFlightCollision => {
-            format!("a second call of this client started while {other} was open")
+            format!(
+                "a second call of this client started while another attempt was open; {other} may hold the token"
+            )
         }
         Verdict::CrossClientCollision => {
             format!("another client's call started while {other} was open")

@@ -98,7 +98,7 @@ impl Token {
     pub fn find_attempt(&self, call: u32, number: u64) -> Option<usize> {
         self.attempts
             .iter()
-            .position(|attempt| attempt.call == call && attempt.number == number)
+            .position(|attempt| attempt.named && attempt.call == call && attempt.number == number)
     }
 
     pub fn position(&self, serial: u32) -> Option<usize> {
@@ -119,11 +119,35 @@ impl Token {
             .map(|(index, _)| index)
     }
 
+    /// The call id that the attempt's event gave.
+    pub fn call_id(&self, attempt: &Attempt) -> Option<&Text> {
+        let call = self.call(attempt.call).filter(|_| attempt.named);
+        call.and_then(|call| call.id.as_ref())
+    }
+
+    /// Of the attempts that may hold the token against `client`: the oldest open one of another
+    /// client, else the oldest.
+    pub fn holder(
+        &self,
+        client: Option<NameId>,
+        may_hold: impl Fn(&Attempt) -> bool,
+    ) -> Option<Who> {
+        let holders = || {
+            self.attempts
+                .iter()
+                .enumerate()
+                .filter(|(_, attempt)| may_hold(attempt))
+        };
+        let foreign = holders().find(|(_, attempt)| attempt.is_open() && attempt.client != client);
+        let holder = foreign.or_else(|| holders().min_by_key(|(_, attempt)| attempt.start));
+        holder.map(|(index, _)| self.who(index))
+    }
+
     pub fn who(&self, index: usize) -> Who {
         let attempt = &self.attempts[index];
         Who {
             client: attempt.client,
-            call: self.call(attempt.call).and_then(|call| call.id.clone()),
+            call: self.call_id(attempt).cloned(),
             attempt: attempt.number,
             since: attempt.start,
             trace: attempt.trace,
@@ -253,7 +277,12 @@ impl Token {
         let room = self.successes.len() < SUCCESSES_MAX;
         let same = |own: &&mut Executed| own.print.fp == attempt.print.fp;
         match self.successes.iter_mut().find(same) {
-            Some(known) if replayed.is_none() => known.replayed = None,
+            Some(known) => {
+                known.replayed = known.replayed.filter(|_| replayed.is_some());
+                if known.print.raw.is_none() {
+                    known.print.raw.clone_from(&attempt.print.raw);
+                }
+            }
             None if room => {
                 let (print, who) = (attempt.print.clone(), self.who(index));
                 self.successes.push(Executed {
@@ -263,7 +292,7 @@ impl Token {
                     replayed,
                 });
             }
-            _ => {}
+            None => {}
         }
     }
 

@@ -158,7 +158,7 @@ fn calls_attempts_removals_and_gaps_are_counted() {
         (count(&once.attempts, "success"), once.attempts.len()),
         (1, 1)
     );
-    assert_eq!(once.rejected.get("duplicate"), Some(&2));
+    assert_eq!(once.rejected.get("duplicate"), Some(&1));
     let retried = outcome_of(&[
         "0 start a.1 A",
         "1 end a.1 503",

@@ -115,6 +115,9 @@ pub struct Attempt {
     pub call: u32,
     pub client: Option<NameId>,
     pub number: u64,
+    /// Whether its event named the call. One that did not may belong to a named call all the same,
+    /// but is never taken for an attempt that somebody names.
+    pub named: bool,
     /// The lifecycle it belongs to.
     pub life: u32,
     /// First start of that lifecycle.

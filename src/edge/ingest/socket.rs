@@ -66,7 +66,7 @@ pub enum BindError {
         directory: PathBuf,
     },
     /// The system refused a step: its permissions, its disk, its limits.
-    #[error("{setting}: cannot {step} {}: {source}", .path.display())]
+    #[error("{setting}: cannot {step} {}", .path.display())]
     Io {
         /// The setting that gave the path.
         setting: &'static str,

@@ -25,6 +25,10 @@ use crate::detect::{ConnectionId, Source};
 const READ_BYTES: usize = 64 * 1024;
 /// Full reads after which the other connections of the thread get their turn.
 const READS_PER_TURN: usize = 4;
+/// How often, and after which pause, a connection that seems empty is looked at again before it is
+/// left at the end.
+const DRAIN_LOOKS: u32 = 2;
+const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// Small writes that a stream socket holds with the usual send buffer of 208 KiB.
 const WRITES_QUEUED_MAX: usize = 167;
 /// Pause after a failed accept, doubled up to the maximum while it fails: descriptors come back
@@ -59,10 +63,7 @@ pub(super) async fn accept(
         shared,
         accepted: 0,
     };
-    tokio::select! {
-        () = acceptor.run() => {}
-        () = shutdown.cancelled() => {}
-    }
+    acceptor.run(&shutdown).await;
     // Nobody new finds the socket; those who found it before are waiting in the listener.
     drop(file);
     // Past the deadline the rest see a closed connection.
@@ -78,10 +79,14 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(&mut self) {
+    /// Never gives up between accepting and dealing out: the connection would be lost.
+    async fn run(&mut self, shutdown: &CancellationToken) {
         let mut pause = ACCEPT_PAUSE;
         loop {
-            let accepted = self.listener.accept().await;
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = shutdown.cancelled() => return,
+            };
             match accepted.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
                     pause = ACCEPT_PAUSE;
@@ -92,7 +97,7 @@ impl Acceptor {
                     if let Some(suppressed) = notices.failed.admit((self.shared.clock)()) {
                         tracing::warn!(%error, suppressed, "cannot accept connections, trying again");
                     }
-                    tokio::time::sleep(pause).await;
+                    let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
                     pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
                 }
             }
@@ -253,6 +258,40 @@ impl<'a, R: AsyncRead + Unpin> Reader<'a, R> {
         }
     }
 
+<<<<<<< HEAD
+=======
+    /// Reads what is there already, until the deadline; whether the client has closed the stream.
+    /// Half a line is dropped: the client may have sent the rest later.
+    pub(super) async fn drain(&mut self) -> bool {
+        let deadline = pin!(tokio::time::sleep(DRAIN));
+        let rest = async {
+            // The runtime may not know yet of what arrived last; while we yield it looks.
+            tokio::task::yield_now().await;
+            let (mut reads, mut looks) = (0, 0);
+            loop {
+                match std::future::poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await {
+                    Poll::Ready(true) => reads += 1,
+                    Poll::Ready(false) => return true,
+                    // A yield does not always make the runtime look; a wait does.
+                    Poll::Pending if looks < DRAIN_LOOKS => {
+                        looks += 1;
+                        tokio::time::sleep(DRAIN_PAUSE).await;
+                    }
+                    Poll::Pending => return false,
+                }
+                if reads % READS_PER_TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = deadline => false,
+            closed = rest => closed,
+        }
+    }
+
+>>>>>>> e2e
     /// One read; false at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         SCRATCH.with_borrow_mut(|scratch| {

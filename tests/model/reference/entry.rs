@@ -46,6 +46,8 @@ pub struct Attempt {
     pub call_name: Option<String>,
     pub client: Option<String>,
     pub number: u64,
+    /// Whether its event named the call.
+    pub named: bool,
     pub lifecycle: usize,
     pub start_at: i64,
     pub start_seq: u64,
@@ -301,7 +303,7 @@ impl Entry {
     pub fn attempt_of(&self, call: usize, number: u64) -> Option<usize> {
         self.attempts
             .iter()
-            .position(|attempt| attempt.call == call && attempt.number == number)
+            .position(|attempt| attempt.named && attempt.call == call && attempt.number == number)
     }
 
     /// The call's last attempt is its highest number.
@@ -324,9 +326,10 @@ impl Entry {
         };
         self.attempts.push(Attempt {
             call,
-            call_name: name,
+            call_name: name.filter(|_| event.call.is_some()),
             client,
             number: event.attempt,
+            named: event.call.is_some(),
             lifecycle: self.current().id,
             start_at,
             start_seq: seq,

@@ -74,8 +74,12 @@ impl Entry {
             .iter_mut()
             .find(|print| print.fp == attempt.fp);
         match known {
-            Some(known) if !read_only => known.replayed = None,
-            Some(_) => {}
+            Some(known) => {
+                if !read_only {
+                    known.replayed = None;
+                }
+                known.fp_raw = known.fp_raw.take().or(attempt.fp_raw.clone());
+            }
             None if room => self.succeeded.push(Print {
                 fp: attempt.fp.clone(),
                 fp_raw: attempt.fp_raw.clone(),
