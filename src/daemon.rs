@@ -71,7 +71,7 @@ pub struct Daemon {
     /// Ends intake; everything that feeds the pipeline.
     intake: Tasks,
     /// Ends what takes findings from the pipeline, after the intake.
-    findings: Tasks,
+    collector: Tasks,
     /// Ends what shows and exports, last.
     outlets: Tasks,
 }
@@ -203,7 +203,7 @@ impl Daemon {
             findings: findings.clone(),
             pipeline,
             intake: Tasks::new(),
-            findings: Tasks::new(),
+            collector: Tasks::new(),
             outlets: Tasks::new(),
         };
         if let Some(spans) = spans {
@@ -242,7 +242,7 @@ impl Daemon {
     pub async fn failure(&mut self) -> anyhow::Error {
         tokio::select! {
             error = self.intake.failure() => error,
-            error = self.findings.failure() => error,
+            error = self.collector.failure() => error,
             error = self.outlets.failure() => error,
         }
     }
@@ -254,7 +254,7 @@ impl Daemon {
     pub async fn stop(self) -> anyhow::Result<()> {
         let intake = self.intake.finish().await;
         self.pipeline.shutdown(clock::now());
-        let findings = self.findings.finish().await;
+        let findings = self.collector.finish().await;
         intake.and(findings).and(self.outlets.finish().await)
     }
 
@@ -264,10 +264,10 @@ impl Daemon {
         reported: mpsc::Receiver<crate::pipeline::Report>,
         display: TokenDisplay,
     ) {
-        let stop = self.findings.stop.clone();
+        let stop = self.collector.stop.clone();
         let mut log = FindingLog::new();
         let show = move |token: &str| display.show(token);
-        self.findings.spawn("findings", async move {
+        self.collector.spawn("findings", async move {
             collect(findings, reported, stop, move |finding| {
                 log.log(finding, clock::now(), &show)
             })

@@ -25,10 +25,6 @@ use crate::detect::{ConnectionId, Source};
 const READ_BYTES: usize = 64 * 1024;
 /// Full reads after which the other connections of the thread get their turn.
 const READS_PER_TURN: usize = 4;
-/// How often, and after which pause, a connection that seems empty is looked at again before it is
-/// left at the end.
-const DRAIN_LOOKS: u32 = 2;
-const DRAIN_PAUSE: Duration = Duration::from_millis(1);
 /// Small writes that a stream socket holds with the usual send buffer of 208 KiB.
 const WRITES_QUEUED_MAX: usize = 167;
 /// Pause after a failed accept, doubled up to the maximum while it fails: descriptors come back
@@ -258,40 +254,6 @@ impl<'a, R: AsyncRead + Unpin> Reader<'a, R> {
         }
     }
 
-<<<<<<< HEAD
-=======
-    /// Reads what is there already, until the deadline; whether the client has closed the stream.
-    /// Half a line is dropped: the client may have sent the rest later.
-    pub(super) async fn drain(&mut self) -> bool {
-        let deadline = pin!(tokio::time::sleep(DRAIN));
-        let rest = async {
-            // The runtime may not know yet of what arrived last; while we yield it looks.
-            tokio::task::yield_now().await;
-            let (mut reads, mut looks) = (0, 0);
-            loop {
-                match std::future::poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await {
-                    Poll::Ready(true) => reads += 1,
-                    Poll::Ready(false) => return true,
-                    // A yield does not always make the runtime look; a wait does.
-                    Poll::Pending if looks < DRAIN_LOOKS => {
-                        looks += 1;
-                        tokio::time::sleep(DRAIN_PAUSE).await;
-                    }
-                    Poll::Pending => return false,
-                }
-                if reads % READS_PER_TURN == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
-        };
-        tokio::select! {
-            biased;
-            () = deadline => false,
-            closed = rest => closed,
-        }
-    }
-
->>>>>>> e2e
     /// One read; false at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         SCRATCH.with_borrow_mut(|scratch| {

@@ -502,12 +502,7 @@ async fn a_drain_takes_what_is_there_and_does_not_wait() {
     write!(client, "{}\nhalf", event(1)).unwrap();
     let began = std::time::Instant::now();
     assert!(!reader.drain().await, "the client is still there");
-<<<<<<< HEAD
     assert!(began.elapsed() < DRAIN);
-=======
-    // A few looks, far from the deadline.
-    assert!(began.elapsed() <= Duration::from_millis(5));
->>>>>>> e2e
     drop(client);
     assert!(reader.drain().await, "the client left");
     assert_eq!(record.texts(), [event(1), "half".to_owned()]);
