@@ -194,7 +194,7 @@ fn calls() {
     let output = check("calls", &[]);
     let counts = "5 applied, 1 not_applied, 3 unknown";
     // The second end of a call, and the second end of an attempt.
-    let duplicate = "2 duplicate, first at tests/recordings/calls.ndjson:5";
+    let duplicate = "1 duplicate, first at tests/recordings/calls.ndjson:13";
     assert_summary(&output, &[counts, duplicate]);
 }
 

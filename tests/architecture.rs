@@ -73,12 +73,7 @@ const READ_CONFIG: [&str; 4] = ["config", "edge", "daemon", "cli"];
 /// Longest file, in lines outside tests. The aim is 400.
 const FILE_LINES_MAX: usize = 450;
 /// Files that are longer, each with the length that it must not exceed.
-const LONGER_FILES: [(&str, usize); 4] = [
-    ("src/detect.rs", 660),
-    ("src/detect/event.rs", 530),
-    ("src/detect/profile.rs", 570),
-    ("src/detect/token.rs", 550),
-];
+const LONGER_FILES: [(&str, usize); 1] = [("src/detect.rs", 540)];
 const MAIN_LINES_MAX: usize = 60;
 
 /// Entries of the repository's top level, besides those that `.gitignore` names.
