@@ -68,6 +68,26 @@ impl Lost {
     }
 }
 
+/// Why a stream connection was closed as soon as it came: the label of `connections_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `max-connections` were open.
+    Limit,
+    /// Its user is not in `allow-uid`.
+    Uid,
+}
+
+impl Refused {
+    const ALL: [Self; 2] = [Self::Limit, Self::Uid];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Uid => "uid",
+        }
+    }
+}
+
 /// What became of spans: the handles of `spans_total`.
 #[derive(Clone, Debug)]
 pub struct SpanCounters {
@@ -122,6 +142,7 @@ pub struct Metrics {
     clients_connected: IntGauge,
     clock_suspect: IntCounter,
     traceparent_malformed: IntCounter,
+    refused: [IntCounter; Refused::ALL.len()],
     exemplars: Exemplars,
     /// Microseconds; the clock of exemplars.
     latest: AtomicI64,
@@ -178,6 +199,12 @@ impl Metrics {
                 "clock_suspect_total",
                 "Events whose own time is more than 2 s from their arrival.",
             ),
+            refused: Family::new(
+                &registry,
+                "connections_refused_total",
+                "Stream connections closed as soon as they came.",
+            )
+            .counters("reason", Refused::ALL.map(Refused::as_str)),
             traceparent_malformed: counter(
                 "traceparent_malformed_total",
                 "Events whose traceparent could not be read; the rest of the event was used.",
@@ -293,6 +320,11 @@ impl Metrics {
     pub fn dropped_span(&self) {
         self.lost[Lost::SpansQueue as usize].inc();
         self.spans.dropped.inc();
+    }
+
+    /// Counts a stream connection that was not served.
+    pub fn refuse(&self, reason: Refused) {
+        self.refused[reason as usize].inc();
     }
 
     /// Counts a stream connection for as long as the guard lives.

@@ -441,6 +441,10 @@ fn ten_thousand_connections_are_served_or_refused() {
         }
     }
     assert_eq!(sidecar.metric("oncewatch_clients_connected"), SERVED as f64);
+    assert_eq!(
+        sidecar.metric("oncewatch_connections_refused_total{reason=\"limit\"}"),
+        CONNECTIONS as f64
+    );
     let (_, most) = sidecar.memory_bytes();
     assert!(most < before + 16 * MIB, "{before} grew to {most}");
     let crowded = sidecar.logged(|line| line.to_string().contains("max-connections"));

@@ -29,6 +29,7 @@ use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Source};
 use crate::edge::telemetry::RejectedLog;
 use crate::edge::throttle::SharedThrottle;
+use crate::metrics::Refused;
 use crate::pipeline::Pipeline;
 use framing::Lines;
 use nap::Pacer;
@@ -274,6 +275,14 @@ impl Sink {
             Self::Pipeline(pipeline) => pipeline.reject(reason),
             #[cfg(test)]
             Self::Record(record) => record.reject(reason),
+        }
+    }
+
+    fn refuse(&self, reason: Refused) {
+        match self {
+            Self::Pipeline(pipeline) => pipeline.refuse(reason),
+            #[cfg(test)]
+            Self::Record(record) => record.refuse(reason),
         }
     }
 

@@ -19,6 +19,7 @@ use super::nap::Pacer;
 use super::socket::Bound;
 use super::{DRAIN, Shared};
 use crate::detect::{ConnectionId, Source};
+use crate::metrics::Refused;
 
 /// Bytes of one read. The buffer is the thread's, not the connection's: it is empty again before
 /// another connection is read.
@@ -137,12 +138,14 @@ fn admit(stream: &UnixStream, shared: &Shared) -> Option<(u32, OwnedSemaphorePer
     let uid = peer.map_or(u32::MAX, |peer| peer.uid.as_raw());
     let allowed = &shared.limits.allowed_uids;
     if !allowed.is_empty() && !allowed.contains(&uid) {
+        shared.sink.refuse(Refused::Uid);
         if let Some(suppressed) = notices.refused.admit((shared.clock)()) {
             tracing::warn!(uid, suppressed, "connection refused: not in --allow-uid");
         }
         return None;
     }
     let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
+        shared.sink.refuse(Refused::Limit);
         if let Some(suppressed) = notices.crowded.admit((shared.clock)()) {
             let limit = shared.limits.connections_max;
             tracing::warn!(

@@ -35,6 +35,7 @@ struct Seen {
     /// Identity of the source, line, arrival.
     lines: Vec<(String, Vec<u8>, Timestamp)>,
     rejected: Vec<Reason>,
+    refused: Vec<Refused>,
     disconnected: Vec<u64>,
 }
 
@@ -80,6 +81,10 @@ impl Record {
     pub(super) fn reject(&self, reason: Reason) {
         self.seen.lock().unwrap().rejected.push(reason);
         self.pipeline.reject(reason);
+    }
+
+    pub(super) fn refuse(&self, reason: Refused) {
+        self.seen.lock().unwrap().refused.push(reason);
     }
 
     pub(super) fn disconnect(&self, connection: ConnectionId) {
@@ -325,7 +330,9 @@ async fn only_allowed_users_are_served() {
     let ingest = Running::start(with(&[uid + 1, uid + 2]));
     let mut client = ingest.connect();
     assert!(closed(&mut client));
-    assert_eq!(ingest.stop().await.count(), 0);
+    let record = ingest.stop().await;
+    assert_eq!(record.count(), 0);
+    assert_eq!(record.seen.lock().unwrap().refused, [Refused::Uid]);
 
     let ingest = Running::start(with(&[uid + 1, uid]));
     writeln!(ingest.connect(), "{}", event(1)).unwrap();
@@ -342,6 +349,8 @@ async fn connections_above_the_limit_are_closed_until_there_is_room() {
     let (mut one, two) = (ingest.connect(), ingest.connect());
     writeln!(one, "{}", event(1)).unwrap();
     assert!(closed(&mut ingest.connect()));
+    let refused = ingest.record.seen.lock().unwrap().refused.clone();
+    assert_eq!(refused, [Refused::Limit]);
     drop(two);
     ingest.until("room", |seen| seen.disconnected == [2]).await;
     let mut served = false;
