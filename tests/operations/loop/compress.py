@@ -10,10 +10,8 @@ import re
 
 RULES, ALERTMANAGER = 60, 15
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-DURATION = r"\d+[smhd]"
-PLACES = re.compile(
-    rf"(?P<before>\[|\[{DURATION}:|\boffset |\bfor: |\bkeep_firing_for: |\bgroup_wait: |_interval: )(?P<duration>{DURATION})\b"
-)
+PLACES = ["\\[", "[smhd]:", "offset ", "for: ", "wait: ", "interval: "]
+DURATION = re.compile(rf"(?:{'|'.join(f'(?<={place})' for place in PLACES)})\d+[smhd]\b")
 SECONDS = {"> 900)": "> 15)", "* 300 >": "* 5 >", "> 120": "> 2"}
 
 
@@ -23,10 +21,7 @@ def shorter(duration, factor):
 
 
 def compress(text, factor=RULES):
-    # Twice, as a step follows the range that was replaced before it.
-    steps = re.compile(rf"(\[\d+ms:)({DURATION})\b")
-    text = PLACES.sub(lambda match: match["before"] + shorter(match["duration"], factor), text)
-    text = steps.sub(lambda match: match[1] + shorter(match[2], factor), text)
+    text = DURATION.sub(lambda match: shorter(match[0], factor), text)
     for seconds, compressed in SECONDS.items():
         text = text.replace(seconds, compressed)
     return text
