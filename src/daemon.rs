@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Origin, Settings};
+use crate::detect::finding::Lifecycle;
 use crate::detect::verdict::Severity;
 use crate::detect::{Detector, Options, Trace};
 use crate::edge::admin::{Admin, Parameters};
@@ -207,18 +208,7 @@ impl Daemon {
             outlets: Tasks::new(),
         };
         if let Some(spans) = spans {
-            let show = display.clone();
-            let export = SpanExport::new(
-                spans,
-                daemon.metrics.spans(),
-                Arc::new(move |token: &str| show.show(token)),
-            )?;
-            let stop = daemon.outlets.stop.clone();
-            let task = async move { export.run(settled, stop, SPANS_GRACE).await };
-            daemon.outlets.spawn("span export", async {
-                task.await;
-                Ok(())
-            });
+            daemon.export_spans(spans, settled, display.clone())?;
         }
         daemon.collect_findings(findings.clone(), reported, display.clone());
         daemon.serve_metrics(metrics_listener);
@@ -256,6 +246,22 @@ impl Daemon {
         self.pipeline.shutdown(clock::now());
         let findings = self.collector.finish().await;
         intake.and(findings).and(self.outlets.finish().await)
+    }
+
+    fn export_spans(
+        &mut self,
+        spans: SpanSettings,
+        settled: mpsc::Receiver<Lifecycle>,
+        display: TokenDisplay,
+    ) -> anyhow::Result<()> {
+        let show = Arc::new(move |token: &str| display.show(token));
+        let export = SpanExport::new(spans, self.metrics.spans(), show)?;
+        let stop = self.outlets.stop.clone();
+        self.outlets.spawn("span export", async move {
+            export.run(settled, stop, SPANS_GRACE).await;
+            Ok(())
+        });
+        Ok(())
     }
 
     fn collect_findings(
