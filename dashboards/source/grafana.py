@@ -165,7 +165,7 @@ def table(title, description, queries, thresholds, *, columns, sort, unit="short
         "noValue": "0",
         "color": {"mode": "thresholds"},
         "thresholds": thresholds,
-        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True},
+        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False},
         "mappings": [],
     }
     options = {
