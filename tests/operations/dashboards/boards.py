@@ -87,5 +87,8 @@ def selectors_of(tree):
             yield node.name, [matcher(one) for one in node.matchers.matchers], parents
 
 
+OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+
+
 def matcher(one):
-    return one.name, str(one.op), one.value
+    return one.name, OPERATORS[str(one.op).removeprefix("MatchOp.")], one.value

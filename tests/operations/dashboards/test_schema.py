@@ -61,7 +61,7 @@ FRAME_FAULTS = {
 
 PANEL_FAULTS = {
     "unknown option of a stat": lambda board: first(board, "stat")["options"].update(colourMode="value"),
-    "unknown value of an option": lambda board: first(board, "stat")["options"].update(graphMode="line"),
+    "unknown value of an option": lambda board: first(board, "stat")["options"].update(graphMode="sparkline"),
     "unknown option of a graph": lambda board: first(board, "timeseries")["options"]["legend"].update(show=True),
     "unknown custom setting": lambda board: first(board, "timeseries")["fieldConfig"]["defaults"]["custom"].update(fill=1),
     "unknown option of a table": lambda board: first(board, "table")["options"].update(sort=[]),
