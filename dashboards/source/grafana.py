@@ -11,6 +11,8 @@ PROMETHEUS = {"type": "prometheus", "uid": "${prometheus_datasource}"}
 TRACES = {"type": "tempo", "uid": "${tempo_datasource}"}
 SCHEMA_VERSION = 42
 GRID_COLUMNS = 24
+# From this width on there is room for a legend with numbers beside the graph.
+WIDE_COLUMNS = 10
 
 # What a link to another dashboard carries beside the time range.
 VARIABLES = ("prometheus_datasource", "tempo_datasource", "cluster", "namespace", "service", "job", "instance", "api")
@@ -280,6 +282,8 @@ class Board:
         self._x = self._y = self._height = 0
 
     def add(self, made, width, height):
+        if made["type"] == "timeseries" and width < WIDE_COLUMNS:
+            made["options"]["legend"] = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
         if self._x + width > GRID_COLUMNS:
             self._break()
         made = {"id": len(self.panels) + 1, **made, "gridPos": {"x": self._x, "y": self._y, "w": width, "h": height}}
