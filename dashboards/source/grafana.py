@@ -12,7 +12,7 @@ TRACES = {"type": "tempo", "uid": "${tempo_datasource}"}
 SCHEMA_VERSION = 42
 GRID_COLUMNS = 24
 # From this width on there is room for a legend with numbers beside the graph.
-WIDE_COLUMNS = 10
+WIDE_COLUMNS = 12
 
 # What a link to another dashboard carries beside the time range.
 VARIABLES = ("prometheus_datasource", "tempo_datasource", "cluster", "namespace", "service", "job", "instance", "api")
@@ -23,7 +23,7 @@ def steps(*pairs):
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in pairs]}
 
 
-NEUTRAL = steps((None, "text"))
+NEUTRAL = steps((None, "blue"))
 ZERO_IS_GOOD = steps((None, "green"), (1, "red"))
 ZERO_IS_GOOD_WARN = steps((None, "green"), (1, "orange"))
 # A rate or a share has no smallest value above zero: anything visible counts.
@@ -238,7 +238,7 @@ def column(name, **properties):
 
 def colored_count(name):
     """Shows a count on the colour of its threshold."""
-    return column(name, custom_cellOptions={"type": "color-background", "mode": "basic"}, custom_width=90)
+    return column(name, custom_cellOptions={"type": "color-background", "mode": "basic"}, custom_width=80)
 
 
 def dashboard_url(uid, **fields):

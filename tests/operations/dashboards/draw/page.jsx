@@ -1,10 +1,11 @@
 // Draws the panels of one dashboard with Grafana's component library, from the answers of a snapshot.
 // The grid, the heatmaps, the text panels and the list of alerts are drawn here: the library has none for them.
 
-import React from 'react';
 import { createRoot } from 'react-dom/client';
-import { createTheme, dateTime, FieldType, getDisplayProcessor } from '@grafana/data';
-import { BigValue, GlobalStyles, PanelChrome, PanelContextProvider, Table, ThemeContext, TimeSeries } from '@grafana/ui';
+
+// With import, esbuild takes the library's ES modules, whose default imports of CommonJS modules come out as objects.
+const { createTheme, dateTime, EventBusSrv, FieldType, getDisplayProcessor } = require('@grafana/data');
+const { BigValue, GlobalStyles, PanelChrome, PanelContextProvider, Table, ThemeContext, TimeSeries } = require('@grafana/ui');
 
 const theme = createTheme({ colors: { mode: 'dark' } });
 const { board, began, ended, step, alerts, width, rows } = window.snapshot;
@@ -178,8 +179,7 @@ function Panel({ panel }) {
   );
 }
 
-const context = { eventsScope: 'drawing', eventBus: { publish() {}, getStream: () => ({ subscribe: () => ({ unsubscribe() {} }) }),
-  subscribe: () => ({ unsubscribe() {} }), removeAllListeners() {}, newScopedBus: () => context.eventBus } };
+const context = { eventsScope: 'drawing', eventBus: new EventBusSrv() };
 
 function Page() {
   return (

@@ -11,7 +11,7 @@ from PIL import Image
 WIDTH = 1600
 ROW_HEIGHT = 38
 # Grid rows that are drawn: what is seen first, and a little more.
-ROWS = {"overview": 38, "investigate": 33, "sidecar-health": 38}
+ROWS = {"overview": 39, "investigate": 40, "sidecar-health": 39}
 # Few colours keep the files small.
 COLORS = 96
 BYTES_MAX = 200_000
@@ -34,9 +34,9 @@ def draw(name, board, data, bundle, output):
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if not shot.exists():
             sys.exit(f"Chromium drew nothing:\n{done.stderr[-2000:]}")
-        for line in done.stderr.splitlines():
-            if "CONSOLE" in line and ("Uncaught" in line or "Error" in line):
-                print(f"{name}: {line}", file=sys.stderr)
+        uncaught = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "Uncaught" in line]
+        if uncaught:
+            sys.exit(f"{name}: {uncaught[0]}")
         Image.open(shot).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(output, optimize=True)
     size = output.stat().st_size
     if size > BYTES_MAX:
