@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+import yaml
 
 import boards
 import inventory
@@ -99,3 +100,10 @@ def test_a_wrong_colour_and_a_wrong_search_are_seen(dashboards, exposition):
     stat["links"][0]["url"] = stat["links"][0]["url"].replace("double_execution", "double_exeution")
     assert [text.split(": ")[1] for text in names.unknown(board, exported)] == [
         "search for double_exeution", "colour of aplied"]
+
+
+def test_every_dashboard_is_packaged():
+    kustomization = yaml.safe_load((boards.FOLDER / "kustomization.yaml").read_text())
+    packaged = [file for one in kustomization["configMapGenerator"] for file in one["files"]]
+    assert sorted(packaged) == sorted(boards.FILES) == sorted(path.name for path in boards.FOLDER.glob("*.json"))
+    assert kustomization["generatorOptions"]["labels"]["grafana_dashboard"] == "1"
