@@ -167,7 +167,8 @@ def table(title, description, queries, thresholds, *, columns, sort, unit="short
         "noValue": "0",
         "color": {"mode": "thresholds"},
         "thresholds": thresholds,
-        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False},
+        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False,
+                   "minWidth": 70},
         "mappings": [],
     }
     options = {

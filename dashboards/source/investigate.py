@@ -89,7 +89,7 @@ def since_when():
     to_pod = data_link("Show only this pod", dashboard_url(
         UID, namespace="namespace", service="service", instance="instance", api="API"))
     to_traces = data_link("Find traces", traces_of(["${__data.fields.verdict}"]))
-    times = {"unit": "dateTimeAsLocalNoDateIfToday", "noValue": "unknown", "custom_width": 170}
+    times = {"unit": "dateTimeAsLocalNoDateIfToday", "noValue": "unknown", "custom_width": 200}
     return table(
         "Which instance: findings with first and last time",
         "Every instance and verdict in the shown time range. Times are unknown where the finding was older than the "

@@ -78,8 +78,9 @@ def now(board):
         steps((None, "green"), (0.001, "orange"), (0.01, "red")), unit="percentunit", decimals=2, links=[investigate]), 4, 4)
     board.add(stat(
         "Findings per minute",
-        "Rate of all verdicts of severity warning or worse. Zero is normal; the graph below says which ones they are.",
-        or_zero(rate(series(VERDICTS, FINDING), scale=" * 60")), ANY_IS_ODD, unit="cpm", decimals=1,
+        "All verdicts of severity warning or worse, over the last 5 minutes. Zero is normal: it may be over, or it has not "
+        "begun. The graph below says which ones they are.",
+        or_zero(f"sum(increase({series(VERDICTS, FINDING)}[5m])) / 5"), ANY_IS_ODD, unit="cpm", decimals=1,
         links=[investigate]), 4, 4)
     board.add(stat(
         "Blind pods",

@@ -13,7 +13,7 @@ ROW_HEIGHT = 38
 # Grid rows that are drawn: what is seen first, and a little more.
 ROWS = {"overview": 39, "investigate": 40, "sidecar-health": 39}
 # Few colours keep the files small.
-COLORS = 96
+COLORS = 160
 BYTES_MAX = 200_000
 
 
