@@ -1,7 +1,9 @@
 """Every metric, label and label value in a dashboard is exported, and every exported metric is of use."""
 
+import json
 import re
 import sys
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -64,6 +66,18 @@ def test_the_dashboards_link_to_each_other_only(dashboards):
     for board in dashboards.values():
         assert set(re.findall(r"/d/([\w-]+)\?", str(board))) <= uids
     assert uids == {"oncewatch-overview", "oncewatch-investigate", "oncewatch-sidecar-health"}
+
+
+@pytest.mark.parametrize("name", boards.FILES[:2])
+def test_trace_searches_are_well_formed(dashboards, name):
+    """Explore gets JSON with a search for the attribute that the sidecar's spans carry."""
+    found = re.findall(r"/explore\?schemaVersion=1&panes=([^\s\"')]+)", json.dumps(dashboards[name]))
+    assert found
+    for panes in found:
+        pane = json.loads(unquote(panes))["traces"]
+        assert pane["datasource"] == pane["queries"][0]["datasource"]["uid"] == "${tempo_datasource}"
+        attribute = re.fullmatch(r'\{ span\.([\w.]+) =~ "[^"]+" \}', pane["queries"][0]["query"])[1]
+        assert f'"{attribute}"' in (boards.ROOT / "src/edge/spans/mapping.rs").read_text()
 
 
 FAULTS = {
