@@ -158,9 +158,9 @@ def heatmap(title, description, expr, *, links=()):
                  links=links)
 
 
-def table(title, description, queries, thresholds, *, columns, sort, unit="short", overrides=(), links=(), decimals=0):
+def table(title, description, queries, thresholds, *, columns, sort, first=(), unit="short", overrides=(), links=(), decimals=0):
     """A table of labels and values. `columns` maps the field names to their headings, in order; other
-    fields are hidden."""
+    fields are hidden. Sorted by the names in `first`, then by the largest of `sort`."""
     defaults = {
         "unit": unit,
         "decimals": decimals,
@@ -175,7 +175,8 @@ def table(title, description, queries, thresholds, *, columns, sort, unit="short
         "showHeader": True,
         "cellHeight": "sm",
         "frameIndex": 0,
-        "sortBy": [{"displayName": columns[sort], "desc": True}],
+        "sortBy": [{"displayName": columns[name], "desc": False} for name in first]
+        + [{"displayName": columns[sort], "desc": True}],
     }
     transformations = [
         {"id": "merge", "options": {}},

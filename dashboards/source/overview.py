@@ -113,7 +113,9 @@ def who(board):
         [query(rows_or_none(total(series(VERDICTS, FINDING), by=labels), "verdict", "no findings"))],
         steps((None, "transparent"), (1, "orange"), (10, "red")),
         columns={"namespace": "namespace", "service": "service", "api": "API", "severity": "severity",
-                 "verdict": "verdict", "Value": "count"}, sort="Value",
+                 "verdict": "verdict", "Value": "count"},
+        # The alphabet happens to put the worst severity first.
+        first=["severity"], sort="Value",
         overrides=[column("verdict", links=[to_cause], custom_width=200), colored_count("count"), severity_colors()]), 12, 9)
 
 

@@ -85,8 +85,10 @@ function merged(panel) {
     }
   });
   const names = Object.entries(organize.options.renameByName);
-  const sort = names.find(([, shown]) => shown === panel.options.sortBy[0].displayName)[0];
-  const lines = [...found.values()].sort((a, b) => (b[sort] ?? 0) - (a[sort] ?? 0));
+  const order = panel.options.sortBy.map(({ displayName, desc }) => [names.find(([, shown]) => shown === displayName)[0], desc ? -1 : 1]);
+  const lines = [...found.values()].sort((a, b) => order
+    .map(([name, sign]) => sign * ((a[name] ?? 0) > (b[name] ?? 0) ? 1 : (a[name] ?? 0) < (b[name] ?? 0) ? -1 : 0))
+    .find((difference) => difference !== 0) ?? 0);
   return { names, lines };
 }
 
