@@ -5,6 +5,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=ONCEWATCH_REVISION");
+    #[expect(clippy::disallowed_methods, reason = "the build's own environment")]
     let given = std::env::var("ONCEWATCH_REVISION").ok();
     let revision = given
         .filter(|revision| !revision.is_empty())

@@ -65,10 +65,14 @@ pub struct Daemon {
     pub admin_addr: SocketAddr,
     /// All series.
     pub metrics: Arc<Metrics>,
+    /// The findings of late.
+    pub findings: Arc<Findings>,
     pipeline: Arc<Pipeline>,
     /// Ends intake; everything that feeds the pipeline.
     intake: Tasks,
-    /// Ends what the pipeline feeds, after the intake.
+    /// Ends what takes findings from the pipeline, after the intake.
+    collector: Tasks,
+    /// Ends what shows and exports, last.
     outlets: Tasks,
 }
 
@@ -196,8 +200,10 @@ impl Daemon {
             metrics_addr: metrics_listener.address(),
             admin_addr: admin_listener.address(),
             metrics,
+            findings: findings.clone(),
             pipeline,
             intake: Tasks::new(),
+            collector: Tasks::new(),
             outlets: Tasks::new(),
         };
         if let Some(spans) = spans {
@@ -236,18 +242,20 @@ impl Daemon {
     pub async fn failure(&mut self) -> anyhow::Error {
         tokio::select! {
             error = self.intake.failure() => error,
+            error = self.collector.failure() => error,
             error = self.outlets.failure() => error,
         }
     }
 
-    /// Stops: intake first, then what still waits is handed out, then the outlets.
+    /// Stops: intake first, then what still waits is handed out and told, then the outlets.
     ///
     /// # Errors
     /// The first part that did not end well.
     pub async fn stop(self) -> anyhow::Result<()> {
         let intake = self.intake.finish().await;
         self.pipeline.shutdown(clock::now());
-        intake.and(self.outlets.finish().await)
+        let findings = self.collector.finish().await;
+        intake.and(findings).and(self.outlets.finish().await)
     }
 
     fn collect_findings(
@@ -256,10 +264,10 @@ impl Daemon {
         reported: mpsc::Receiver<crate::pipeline::Report>,
         display: TokenDisplay,
     ) {
-        let stop = self.outlets.stop.clone();
+        let stop = self.collector.stop.clone();
         let mut log = FindingLog::new();
         let show = move |token: &str| display.show(token);
-        self.outlets.spawn("findings", async move {
+        self.collector.spawn("findings", async move {
             collect(findings, reported, stop, move |finding| {
                 log.log(finding, clock::now(), &show)
             })

@@ -11,3 +11,4 @@ pub mod process;
 pub mod signal;
 pub mod spans;
 pub mod telemetry;
+pub mod throttle;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use oncewatch::cli::{self, Cli};
 
+#[expect(clippy::disallowed_methods, reason = "the look-up of all others")]
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -19,6 +19,7 @@ use crate::detect::finding::{Gap, Observation, ProfileId, Status, Verdicts};
 use crate::detect::profile::Profile;
 use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
+use crate::detect::verdict::Verdict;
 use api::{ApiSeries, describe, label_values};
 use exemplar::{Exemplar, Exemplars, Kept};
 use family::Family;
@@ -63,6 +64,26 @@ impl Lost {
             Self::Client => "client",
             Self::FindingsQueue => "findings_queue",
             Self::SpansQueue => "spans_queue",
+        }
+    }
+}
+
+/// Why a stream connection was closed as soon as it came: the label of `connections_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `max-connections` were open.
+    Limit,
+    /// Its user is not in `allow-uid`.
+    Uid,
+}
+
+impl Refused {
+    const ALL: [Self; 2] = [Self::Limit, Self::Uid];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Uid => "uid",
         }
     }
 }
@@ -121,6 +142,7 @@ pub struct Metrics {
     clients_connected: IntGauge,
     clock_suspect: IntCounter,
     traceparent_malformed: IntCounter,
+    refused: [IntCounter; Refused::ALL.len()],
     exemplars: Exemplars,
     /// Microseconds; the clock of exemplars.
     latest: AtomicI64,
@@ -177,6 +199,12 @@ impl Metrics {
                 "clock_suspect_total",
                 "Events whose own time is more than 2 s from their arrival.",
             ),
+            refused: Family::new(
+                &registry,
+                "connections_refused_total",
+                "Stream connections closed as soon as they came.",
+            )
+            .counters("reason", Refused::ALL.map(Refused::as_str)),
             traceparent_malformed: counter(
                 "traceparent_malformed_total",
                 "Events whose traceparent could not be read; the rest of the event was used.",
@@ -294,6 +322,11 @@ impl Metrics {
         self.spans.dropped.inc();
     }
 
+    /// Counts a stream connection that was not served.
+    pub fn refuse(&self, reason: Refused) {
+        self.refused[reason as usize].inc();
+    }
+
     /// Counts a stream connection for as long as the guard lives.
     pub fn connected(&self) -> ConnectionGuard {
         self.clients_connected.inc();
@@ -303,6 +336,17 @@ impl Metrics {
     /// The counters of `spans_total`, for whoever exports them.
     pub fn spans(&self) -> SpanCounters {
         self.spans.clone()
+    }
+
+    /// How often each verdict was given, over all APIs, in the order of [`Verdict::ALL`].
+    pub fn verdict_counts(&self) -> [u64; Verdict::ALL.len()] {
+        let sum = |verdict: Verdict| {
+            self.apis
+                .iter()
+                .map(|api| api.verdicts[verdict as usize].get())
+                .sum()
+        };
+        Verdict::ALL.map(sum)
     }
 
     /// Reads the gauges that describe the table; to be called before each exposition.

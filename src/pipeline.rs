@@ -10,7 +10,7 @@ use crate::detect::event::{DecodeError, Event, Reason};
 use crate::detect::finding::{Finding, Lifecycle, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 
 /// What leaves the pipeline besides counts. Both channels are bounded; a full one drops, counted.
 pub struct Sinks {
@@ -91,6 +91,11 @@ impl Pipeline {
     /// Counts a line that ingest gave up before decoding.
     pub fn reject(&self, reason: Reason) {
         self.metrics.reject(reason);
+    }
+
+    /// Counts a stream connection that ingest did not serve.
+    pub fn refuse(&self, reason: Refused) {
+        self.metrics.refuse(reason);
     }
 
     /// Tells the detector that a stream connection closed.

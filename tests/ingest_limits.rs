@@ -1,6 +1,9 @@
 //! Ingest where the process's own descriptors are the limit. Both tests change that limit, so
 //! they have a process of their own and take turns.
 
+// Tests measure.
+#![allow(clippy::disallowed_methods)]
+
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::num::NonZeroUsize;

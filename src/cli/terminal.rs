@@ -12,13 +12,25 @@ use crate::detect::verdict::Severity;
 
 /// Columns of the terminal behind standard output; `None` if there is none.
 pub fn columns() -> Option<usize> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Columns and rows of the terminal behind standard output; `None` if there is none. A terminal
+/// that does not know its size counts as 80×24.
+pub fn size() -> Option<(usize, usize)> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
         return None;
     }
     let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
-    let columns = usize::from(size.ws_col);
-    Some(if columns == 0 { 80 } else { columns })
+    let or = |given: u16, usual: usize| {
+        if given == 0 {
+            usual
+        } else {
+            usize::from(given)
+        }
+    };
+    Some((or(size.ws_col, 80), or(size.ws_row, 24)))
 }
 
 /// Whether standard output takes colour: a terminal, and the user has not declined (`NO_COLOR`).
@@ -113,6 +125,12 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
+/// `1 event`, `2 events`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +163,8 @@ mod tests {
             ("2023-11-14", "22:13:20.500")
         );
         assert_eq!(grouped(1_234_567), "1 234 567");
+        assert_eq!(counted(1, "event"), "1 event");
+        assert_eq!(counted(0, "event"), "0 events");
         assert_eq!(
             (grouped(0), grouped(999), grouped(1000)),
             ("0".into(), "999".into(), "1 000".into())

@@ -1,11 +1,13 @@
 //! Ends of attempts and calls, leases and disconnects (SPEC §3 and §4).
 
+use super::Trace;
 use super::event::Event;
 use super::finding::{CallOutcome, Observation};
 use super::judge::{Judge, Sender};
 use super::message::Facts;
 use super::profile::{Class, MismatchPolicy};
-use super::token::{Answer, Attempt, ClosedBy, Progress, Success, Token};
+use super::time::Timestamp;
+use super::token::{Answer, Attempt, ClosedBy, Progress, Success, Token, Units};
 use super::verdict::Verdict;
 
 /// Where an end belongs.
@@ -39,11 +41,15 @@ impl Judge<'_> {
         };
         let attempt = &mut token.attempts[index];
         attempt.end_seen = true;
+        attempt.units = Units::of(event);
         attempt.trace = attempt.trace.or(event.trace);
         let (serial, trace) = (attempt.call, attempt.trace);
         let lasted = event
             .duration
             .or(attempt.start_seen.then(|| self.now.since(attempt.start)));
+        if self.options.trace != Trace::Off && event.error.is_some() {
+            token.life.history.last_error = event.error.as_deref().map(Box::from);
+        }
         self.observe(Observation::Attempt(self.id, class));
         if let Some(lasted) = lasted {
             self.observe(Observation::AttemptDuration(self.id, lasted, trace));
@@ -59,17 +65,9 @@ impl Judge<'_> {
             .call(serial)
             .is_some_and(|call| call.ended == Some(class))
         {
-            // The call has told the same before: this adds when the attempt ended, nothing else.
-            let ended = (self.now, self.order);
-            match &mut token.attempts[index].progress {
-                Progress::Closed { by, at, order, .. } if *by == ClosedBy::CallEnd => {
-                    (*by, *at, *order) = (ClosedBy::OwnEnd, ended.0, ended.1);
-                }
-                _ => self.apply(token, index, class, ClosedBy::OwnEnd),
-            }
+            self.close_quietly(token, index, class);
         } else {
-            let wrote = event.write_units.is_some_and(|units| units > 0.0);
-            self.answer(token, index, class, ClosedBy::OwnEnd, wrote);
+            self.answer(token, index, class, ClosedBy::OwnEnd);
         }
         if class.ends_call() || last {
             self.end_call(token, serial, class, event.call.is_some());
@@ -77,7 +75,7 @@ impl Judge<'_> {
         true
     }
 
-    /// The end of a call that is known. Returns whether it was new.
+    /// The end of a call that is known. Returns whether it was the first.
     pub fn call_end(
         &mut self,
         token: &mut Token,
@@ -103,7 +101,7 @@ impl Judge<'_> {
         let late =
             last.filter(|&index| open.is_empty() && token.attempts[index].closed_by(&corrigible));
         for index in open.into_iter().chain(late) {
-            self.answer(token, index, class, ClosedBy::CallEnd, false);
+            self.answer(token, index, class, ClosedBy::CallEnd);
         }
         if let Some(last) = last
             && class == Class::Success
@@ -138,12 +136,28 @@ impl Judge<'_> {
         self.give(token, &who, verdict, facts, None.into());
     }
 
+    /// The end of an attempt whose call has told the same before: it says when the attempt ended,
+    /// and nothing else.
+    fn close_quietly(&mut self, token: &mut Token, index: usize, class: Class) {
+        let unstarted = !token.attempts[index].start_seen;
+        let Progress::Closed { by, resolved, .. } = token.attempts[index].progress else {
+            return self.close(token, index, ClosedBy::OwnEnd, class);
+        };
+        token.attempts[index].progress = Progress::Closed {
+            by: ClosedBy::OwnEnd,
+            class,
+            at: self.now,
+            order: self.order,
+            resolved: resolved || (unstarted && by != ClosedBy::CallEnd),
+        };
+    }
+
     /// What an answer says: its verdicts first, then its effect on the state.
-    fn answer(&mut self, token: &mut Token, index: usize, class: Class, by: ClosedBy, wrote: bool) {
+    fn answer(&mut self, token: &mut Token, index: usize, class: Class, by: ClosedBy) {
         match class {
             Class::InProgress => self.in_progress(token, index),
             Class::Mismatch => self.mismatch(token, index),
-            Class::Success if wrote => self.double_execution(token, index),
+            Class::Success if by == ClosedBy::OwnEnd => self.double_execution(token, index),
             _ => {}
         }
         self.apply(token, index, class, by);
@@ -189,7 +203,7 @@ impl Judge<'_> {
         let attempt = &token.attempts[index];
         let current = attempt.life == token.life.number;
         let silent = self.profile.mismatch == MismatchPolicy::Silent;
-        if silent && current && !token.is_same_request(attempt) {
+        if silent && !token.is_same_request(attempt) {
             return;
         }
         token.record_success(index);
@@ -217,20 +231,13 @@ impl Judge<'_> {
         ) {
             return self.confirm(token, index);
         }
-        let others = || {
-            token
-                .attempts
-                .iter()
-                .filter(|other| other.serial != attempt.serial)
+        let began = match attempt.order {
+            Some(order) => Began::Order(order),
+            None => Began::At(attempt.start),
         };
-        let holders = || others().filter(|other| may_hold(other, attempt));
-        let foreign = holders().find(|other| other.is_open() && other.client != attempt.client);
-        let holder = foreign
-            .or_else(|| holders().min_by_key(|other| other.start))
-            .map(|other| other.serial);
-        let holder = holder
-            .and_then(|serial| token.position(serial))
-            .map(|index| token.who(index));
+        let holder = token.holder(attempt.client, |other| {
+            other.serial != attempt.serial && may_hold(other, attempt.life, began)
+        });
         let who = token.who(index);
         let facts = Facts::of(token);
         if holder.is_some() {
@@ -284,9 +291,11 @@ impl Judge<'_> {
     /// Fine print 10.
     fn double_execution(&mut self, token: &mut Token, index: usize) {
         let attempt = &token.attempts[index];
-        let Some(first) = token.success_with(attempt.print.fp.as_ref()).cloned() else {
+        let first = token.executed_before(attempt);
+        let Some(first) = first.filter(|_| attempt.units == Units::Written) else {
             return;
         };
+        let (first, at) = (first.who.clone(), first.at);
         let predicted = attempt.prediction.map(|prediction| prediction.verdict);
         if matches!(
             predicted,
@@ -295,7 +304,8 @@ impl Judge<'_> {
             self.confirm(token, index);
         }
         let who = token.who(index);
-        let facts = Facts::of(token);
+        let mut facts = Facts::of(token);
+        facts.success = Some(at);
         self.give(
             token,
             &who,
@@ -363,30 +373,31 @@ fn find_ended(token: &Token, event: &Event<'_>, sender: Sender) -> Ended {
     }
 }
 
-/// Whether `other` may be what the server is still working on for `attempt` (fine print 4).
-fn may_hold(other: &Attempt, attempt: &Attempt) -> bool {
+/// When an attempt began; input order decides where it is known.
+#[derive(Clone, Copy)]
+pub enum Began {
+    Order(u64),
+    At(Timestamp),
+}
+
+/// Whether `other` may be what the server is still working on for an attempt of this lifecycle
+/// that began then (fine print 4).
+pub fn may_hold(other: &Attempt, life: u32, began: Began) -> bool {
+    if other.life != life {
+        return false;
+    }
     let Progress::Closed {
-        by,
-        class,
-        at,
-        order,
-        ..
+        class, at, order, ..
     } = other.progress
     else {
-        return other.life == attempt.life;
+        return true;
     };
-    let after = match attempt.order {
-        Some(start) => order > start,
-        None => at > attempt.start,
-    };
-    let unheard = matches!(
-        by,
-        ClosedBy::Lease | ClosedBy::Disconnect | ClosedBy::NextAttempt
-    );
-    let may = match class {
+    match class {
         Class::NoResponse | Class::ServerError => true,
-        Class::InProgress | Class::Mismatch => unheard,
-        _ => unheard || after,
-    };
-    other.life == attempt.life && may
+        Class::InProgress | Class::Mismatch => false,
+        _ => match began {
+            Began::Order(start) => order > start,
+            Began::At(start) => at > start,
+        },
+    }
 }

@@ -402,11 +402,14 @@ pub struct Lifecycle {
     pub end: Timestamp,
     /// How it ended.
     pub status: Status,
-    /// Error code class of the last answer, if it was none of success.
+    /// Class of the last end.
     pub last_class: Option<Class>,
+    /// Error code of the last end that had one.
+    pub last_error: Option<Box<str>>,
     /// Attempts still remembered, in order of their start.
     pub attempts: Vec<AttemptRecord>,
-    /// Verdicts beyond those on starts, in order.
+    /// Findings and verdicts on ends, in order. One on a start repeats the attempt's own verdict, to
+    /// add the holder.
     pub marks: Vec<Mark>,
     /// Trace of the first attempt that had one: the span's parent.
     pub parent: Option<TraceContext>,

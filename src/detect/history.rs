@@ -84,38 +84,18 @@ impl Judge<'_> {
             end: end.max(start),
             status: token.status,
             last_class: last.max_by_key(|(order, _)| *order).map(|(_, class)| class),
-            marks: with_starts(marks, &attempts),
+            last_error: token.life.history.last_error.take(),
+            marks,
             attempts,
             parent: token.life.trace,
         });
     }
 }
 
-/// All verdicts in order of time: the kept ones, and those on starts that were not worth keeping.
-fn with_starts(mut marks: Vec<Mark>, attempts: &[AttemptRecord]) -> Vec<Mark> {
-    let starts = attempts
-        .iter()
-        .filter_map(|attempt| Some((attempt.start, attempt.verdict?)));
-    for (at, verdict) in starts {
-        if !marks
-            .iter()
-            .any(|mark| mark.at == at && mark.verdict == verdict)
-        {
-            marks.push(Mark {
-                at,
-                verdict,
-                holder: None,
-            });
-        }
-    }
-    marks.sort_by_key(|mark| mark.at);
-    marks
-}
-
 /// An attempt as it is shown outside.
 pub fn record(token: &Token, attempt: &Attempt, names: &Names) -> AttemptRecord {
     let name = |id: NameId| Box::from(names.get(id));
-    let call = token.call(attempt.call).and_then(|call| call.id.as_ref());
+    let call = token.call_id(attempt);
     AttemptRecord {
         client: attempt.client.map(name),
         call: call.map(|id| id.to_string().into()),

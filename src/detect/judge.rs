@@ -11,7 +11,7 @@ use super::profile::{Class, Profile};
 use super::table::Key;
 use super::text::Text;
 use super::time::Timestamp;
-use super::token::{Attempt, Call, ClosedBy, Print, Progress, Token, Who};
+use super::token::{Attempt, Call, ClosedBy, Print, Progress, Token, Units, Who};
 use super::verdict::Verdict;
 use super::{ConnectionId, Options, Trace};
 
@@ -182,8 +182,10 @@ impl Judge<'_> {
             call,
             client,
             number: event.attempt,
+            named: event.call.is_some(),
             life,
             life_start: token.life.first_start,
+            was_other: false,
             start,
             order: None,
             print: Print {
@@ -195,6 +197,7 @@ impl Judge<'_> {
             prediction: None,
             start_seen: false,
             end_seen: false,
+            units: Units::Untold,
             progress: Progress::Closed {
                 by: ClosedBy::NextAttempt,
                 class: Class::NoResponse,
@@ -240,7 +243,7 @@ impl Judge<'_> {
     /// Closes an attempt, or corrects how it was closed.
     pub fn close(&mut self, token: &mut Token, index: usize, by: ClosedBy, class: Class) {
         let attempt = &token.attempts[index];
-        let other = attempt.life == token.life.number && !token.is_same_request(attempt);
+        let other = !token.is_same_request(attempt);
         let progress = Progress::Closed {
             by,
             class,

@@ -48,7 +48,9 @@ impl fmt::Display for Lasted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds {
-            0..60 => write!(f, "{} s", (self.0.as_secs_f64() * 1000.0).round() / 1000.0),
+            0 if self.0.as_millis() == 0 => write!(f, "{} µs", self.0.as_micros()),
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            1..60 => write!(f, "{} s", (self.0.as_secs_f64() * 1000.0).round() / 1000.0),
             60..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
             3600..86_400 => write!(f, "{} h {} min", seconds / 3600, seconds % 3600 / 60),
             _ => write!(f, "{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
@@ -89,7 +91,9 @@ pub fn message(
             "the server is still working on this token {age} after the first start, for {other}"
         ),
         Verdict::InFlightCollision => {
-            format!("a second call of this client started while {other} was open")
+            format!(
+                "a second call of this client started while another attempt was open; {other} may hold the token"
+            )
         }
         Verdict::CrossClientCollision => {
             format!("another client's call started while {other} was open")
@@ -115,7 +119,7 @@ pub fn message(
             "refused as a mismatch {age} after the first start seen here, and nothing known here was sent with other parameters: another sender used this token"
         ),
         Verdict::ChangedAfterCancel => format!(
-            "sent with other parameters than the cancelled {other}, {age} after the first start"
+            "sent with other parameters than {other}, which was cancelled, {age} after the first start"
         ),
         Verdict::WindowEdge => match facts.success {
             Some(_) => format!(

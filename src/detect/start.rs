@@ -1,12 +1,13 @@
 //! Starts (SPEC §4): which start verdict, and what the token remembers of it.
 
+use super::end::{Began, may_hold};
 use super::event::Event;
 use super::finding::{Observation, Status};
 use super::judge::{Judge, Sender};
 use super::message::Facts;
 use super::profile::Zone;
 use super::text::Text;
-use super::token::{Life, Prediction, Print, Token, Who, same};
+use super::token::{Prediction, Print, Progress, Token, Who, same};
 use super::verdict::Verdict;
 
 /// What a start is to a token that is known.
@@ -85,6 +86,11 @@ impl Judge<'_> {
         attempt.trace = attempt.trace.or(event.trace);
         let call = attempt.call;
         self.learn(token, index);
+        // What turns out to be another request says nothing about this one's outcome.
+        let other = !token.is_same_request(&token.attempts[index]);
+        if let Progress::Closed { resolved, .. } = &mut token.attempts[index].progress {
+            *resolved |= other;
+        }
         token.see(&print, true);
         if let Some(call) = token.call_mut(call) {
             call.max_attempts = event.max_attempts.or(call.max_attempts);
@@ -136,9 +142,10 @@ impl Judge<'_> {
         let giver = self.giver(token);
         let holder = match verdict {
             _ if !self.is_wanted(verdict) => None,
-            Verdict::InFlightCollision | Verdict::CrossClientCollision => {
-                Self::open_holder(token, sender)
-            }
+            Verdict::InFlightCollision | Verdict::CrossClientCollision => token
+                .holder(sender.client, |other| {
+                    may_hold(other, token.life.number, Began::Order(self.order))
+                }),
             Verdict::Replay | Verdict::WindowEdge | Verdict::ReuseAfterWindow => token
                 .life
                 .success
@@ -151,7 +158,7 @@ impl Judge<'_> {
         };
         if begins_anew(verdict, status) {
             self.hand_out(token, self.now);
-            token.life = Life::new(token.life.number + 1, self.now, self.order);
+            token.begin_anew(self.now, self.order);
         }
         let call = self.add_call(token, event, sender.client);
         let repairs = verdict == Verdict::SafeRetry && status == Status::Rejected;
@@ -216,20 +223,6 @@ impl Judge<'_> {
             }
             _ => {}
         }
-    }
-
-    /// The attempt that holds a token in flight: another client's before one's own, the oldest first.
-    fn open_holder(token: &Token, sender: Sender) -> Option<Who> {
-        let open = |foreign: bool| {
-            token.attempts.iter().position(|attempt| {
-                attempt.life == token.life.number
-                    && attempt.is_open()
-                    && (!foreign || attempt.client != sender.client)
-            })
-        };
-        open(true)
-            .or_else(|| open(false))
-            .map(|index| token.who(index))
     }
 
     /// The attempt that gave the lifecycle's fingerprint, if a finding is going to point at it.

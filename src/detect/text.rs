@@ -21,14 +21,10 @@ impl Text {
     pub fn new(text: &str) -> Self {
         let bytes = text.as_bytes();
         let compact = match bytes.len() {
-            32 => unhex(bytes.iter().copied()).map(Repr::Hex),
-            36 if [8, 13, 18, 23].iter().all(|&i| bytes[i] == b'-') => {
-                let digits = bytes
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, _)| ![8, 13, 18, 23].contains(i));
-                unhex(digits.map(|(_, &b)| b)).map(Repr::Uuid)
-            }
+            32 => unhex(bytes).map(Repr::Hex),
+            36 => without_dashes(bytes)
+                .and_then(|digits| unhex(&digits))
+                .map(Repr::Uuid),
             _ => None,
         };
         Self(compact.unwrap_or_else(|| Repr::Other(text.into())))
@@ -53,19 +49,42 @@ impl Text {
     }
 }
 
-/// The 16 bytes that 32 lower-case hex digits stand for; `None` if one is anything else.
-fn unhex(digits: impl Iterator<Item = u8>) -> Option<[u8; 16]> {
-    let mut out = [0u8; 16];
-    for (i, digit) in digits.enumerate() {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        out[i / 2] = out[i / 2] << 4 | value;
+/// The 32 digits of a UUID; `None` if its dashes are elsewhere.
+fn without_dashes(uuid: &[u8]) -> Option<[u8; 32]> {
+    let mut digits = [0; 32];
+    let mut from = 0;
+    for (at, group) in [(0, 8), (9, 4), (14, 4), (19, 4), (24, 12)] {
+        if at > 0 && uuid[at - 1] != b'-' {
+            return None;
+        }
+        digits[from..from + group].copy_from_slice(&uuid[at..at + group]);
+        from += group;
     }
-    Some(out)
+    Some(digits)
 }
+
+/// The 16 bytes that 32 lower-case hex digits stand for; `None` if one is anything else.
+fn unhex(digits: &[u8]) -> Option<[u8; 16]> {
+    let mut out = [0; 16];
+    let mut seen = 0;
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+        seen |= high | low;
+        *byte = high << 4 | low;
+    }
+    (seen <= 15).then_some(out)
+}
+
+/// The value of each lower-case hex digit; 255 for every other byte.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

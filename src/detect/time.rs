@@ -1,7 +1,7 @@
 //! Points in time as the detector sees them: whole microseconds, handed in by the caller.
 
 use std::fmt;
-use std::ops::{Add, Sub};
+use std::ops::{Add, RangeInclusive, Sub};
 use std::time::Duration;
 
 /// A point in time in microseconds since the Unix epoch.
@@ -16,8 +16,9 @@ impl Timestamp {
     pub const MIN: Self = Self(i64::MIN);
     /// Later than every time an event can carry.
     pub const MAX: Self = Self(i64::MAX);
-    /// Latest `at` an event may carry, in seconds: the end of the year 9999.
-    const SECONDS_MAX: f64 = 253_402_300_799.0;
+    /// Earliest and latest `at` that an event may carry, in seconds: the years 1 to 9999, as RFC 3339
+    /// can write them.
+    const SECONDS: RangeInclusive<f64> = -62_135_596_800.0..=253_402_300_799.0;
 
     /// From whole microseconds since the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
@@ -29,29 +30,60 @@ impl Timestamp {
         self.0
     }
 
-    /// From Unix seconds, rounded to the microsecond; `None` before 1970, after 9999 or not finite.
+    /// From Unix seconds, rounded to the microsecond; `None` outside the years 1 to 9999.
     pub fn from_seconds(seconds: f64) -> Option<Self> {
-        let usable = (0.0..=Self::SECONDS_MAX).contains(&seconds);
+        let usable = Self::SECONDS.contains(&seconds);
         usable.then(|| Self((seconds * 1e6).round() as i64))
     }
 
-    /// From an RFC 3339 date and time with offset; `None` if it is not one or out of range.
+    /// From an RFC 3339 date and time with offset, cut to the nanosecond and rounded to the
+    /// microsecond; `None` if it is not one. A leap second counts as the second after it.
     pub fn from_rfc3339(text: &str) -> Option<Self> {
-        let b = text.as_bytes();
-        let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-        let shaped = b.len() >= 20
-            && matches!(b[10], b'T' | b't' | b' ')
-            && separators.iter().all(|&(at, wanted)| b[at] == wanted)
-            && !b.contains(&b'[');
-        if !shaped {
+        let (local, offset) = text.split_at_checked(19)?;
+        let (fraction, offset) = match offset.strip_prefix('.') {
+            None => ("0", offset),
+            Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?),
+        };
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let numbers: Vec<&str> = local.split(['-', 'T', 't', ' ', ':']).collect();
+        let shape = numbers
+            .iter()
+            .map(|number| number.len())
+            .eq([4, 2, 2, 2, 2, 2]);
+        let separators = [(4, "-"), (7, "-"), (13, ":"), (16, ":")];
+        let separated = separators
+            .iter()
+            .all(|&(at, mark)| local[at..].starts_with(mark));
+        if !(shape && separated && numbers.iter().all(|number| digits(number)))
+            || fraction.is_empty()
+        {
             return None;
         }
+        let offset = match offset {
+            "Z" | "z" => "Z".to_owned(),
+            _ => {
+                let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+                let sized = hours.len() == 2 && minutes.len() == 2;
+                let signed = offset.starts_with(['+', '-']) && digits(hours) && digits(minutes);
+                if !(sized && signed && hours <= "23" && minutes <= "59") {
+                    return None;
+                }
+                offset.to_owned()
+            }
+        };
+        let leap = numbers[5] == "60";
+        let second = if leap { "59" } else { numbers[5] };
+        let fraction = &fraction[..fraction.len().min(9)];
+        let text = format!(
+            "{}T{}:{second}.{fraction}{offset}",
+            &local[..10],
+            &local[11..16]
+        );
         let parsed: jiff::Timestamp = text.parse().ok()?;
         let micros = parsed.as_nanosecond().checked_add(500)?.div_euclid(1000);
-        let micros = i64::try_from(micros).ok()?;
-        (0..=(Self::SECONDS_MAX as i64 * 1_000_000))
-            .contains(&micros)
-            .then_some(Self(micros))
+        let micros = i64::try_from(micros).ok()? + if leap { 1_000_000 } else { 0 };
+        let seconds = micros.div_euclid(1_000_000) as f64;
+        Self::SECONDS.contains(&seconds).then_some(Self(micros))
     }
 
     /// Unix seconds; precise to the microsecond for this century.
@@ -103,7 +135,7 @@ mod tests {
         assert_eq!(at.as_micros(), 1_700_000_000_100_000);
         assert_eq!((at + Duration::from_secs(60)).to_string(), "1700000060.100");
         assert_eq!(Timestamp::from_seconds(f64::NAN), None);
-        assert_eq!(Timestamp::from_seconds(-0.5), None);
+        assert_eq!(Timestamp::from_seconds(-0.5).unwrap().to_string(), "-0.500");
         assert_eq!(Timestamp::from_seconds(1e300), None);
     }
 
@@ -115,10 +147,28 @@ mod tests {
             Timestamp::from_rfc3339("2023-11-14T23:13:20.5+01:00"),
             Some(utc)
         );
+        for (text, seconds) in [
+            ("2023-11-14t22:13:20z", "1700000000.000"),
+            ("2023-11-14 22:13:20.1234567890123Z", "1700000000.123"),
+            ("2016-12-31T23:59:60Z", "1483228800.000"),
+            ("1969-12-31T23:59:59.5-00:00", "-0.500"),
+        ] {
+            let read = Timestamp::from_rfc3339(text).map(|at| at.to_string());
+            assert_eq!(read.as_deref(), Some(seconds), "{text}");
+        }
         for bad in [
             "2023-11-14T22:13:20",
+            "2023-11-14T22:13:20.Z",
+            "2023-11-14T22:13:20,5Z",
+            "2023-11-14T22:13:20+0100",
+            "2023-11-14T22:13:20+01",
+            "2023-11-14T22:13:20+24:30",
+            "2023-11-14T22:13:20+01:00:30",
+            "2023-11-14T22:13:20+01:00[Europe/Paris]",
             "2023-11-14",
             "20231114T221320Z",
+            "2023-11-14T22:13:20é",
+            "+023-11-14T22:13:20Z",
             "",
             "now",
             "2023-13-14T22:13:20Z",

@@ -12,6 +12,7 @@ use crate::detect::time::Timestamp;
 /// stretch a window, and each wrong verdict would look like misuse by the application. The price:
 /// if the wall clock was wrong at the start, times shown stay wrong by as much until the process
 /// restarts (`clock_suspect_total` then counts), and time in which the machine slept is missing.
+#[expect(clippy::disallowed_methods, reason = "the clock itself")]
 pub fn now() -> Timestamp {
     static ANCHOR: OnceLock<(Instant, Timestamp)> = OnceLock::new();
     let (started, wall) = ANCHOR.get_or_init(|| (Instant::now(), wall_clock()));
@@ -19,6 +20,7 @@ pub fn now() -> Timestamp {
 }
 
 /// A wall clock set before 1970 counts as 1970.
+#[expect(clippy::disallowed_methods, reason = "the clock itself")]
 fn wall_clock() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp::from_micros(0) + since_epoch.unwrap_or_default()

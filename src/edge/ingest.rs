@@ -10,7 +10,6 @@ pub mod socket;
 
 mod datagram;
 mod stream;
-mod throttle;
 
 #[cfg(test)]
 mod tests;
@@ -28,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 use crate::detect::event::{DecodeError, Reason};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Source};
+use crate::edge::telemetry::RejectedLog;
+use crate::edge::throttle::SharedThrottle;
+use crate::metrics::Refused;
 use crate::pipeline::Pipeline;
 use framing::Lines;
 use nap::Pacer;
 use socket::{BindError, Bound, Place};
-use throttle::Throttle;
 
 /// Reads the time; the only source of it here.
 pub type Clock = fn() -> Timestamp;
@@ -233,20 +234,18 @@ impl Shared {
 
     /// Logs without the content: it may be anything.
     fn rejected(&self, error: DecodeError, source: Source<'_>, now: Timestamp) {
-        if let Some(suppressed) = self.notices.rejected.admit(now) {
-            let source = source.identity.unwrap_or_default();
-            tracing::warn!(%error, source, suppressed, "event rejected");
-        }
+        let from = source.identity.unwrap_or_default();
+        self.notices.rejected.log(error, from, now);
     }
 }
 
 /// One throttle for each kind of log line here.
 #[derive(Debug, Default)]
 struct Notices {
-    rejected: Throttle,
-    crowded: Throttle,
-    refused: Throttle,
-    failed: Throttle,
+    rejected: RejectedLog,
+    crowded: SharedThrottle,
+    refused: SharedThrottle,
+    failed: SharedThrottle,
 }
 
 /// Where events go.
@@ -276,6 +275,14 @@ impl Sink {
             Self::Pipeline(pipeline) => pipeline.reject(reason),
             #[cfg(test)]
             Self::Record(record) => record.reject(reason),
+        }
+    }
+
+    fn refuse(&self, reason: Refused) {
+        match self {
+            Self::Pipeline(pipeline) => pipeline.refuse(reason),
+            #[cfg(test)]
+            Self::Record(record) => record.refuse(reason),
         }
     }
 

@@ -3,10 +3,7 @@
 //! Two kinds of lines are caused by others and are therefore rate-limited: findings and rejected
 //! events. No line carries a token in full unless the user asked for it, nor the content of an event.
 
-mod throttle;
-
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::SetGlobalDefaultError;
@@ -21,7 +18,7 @@ use crate::detect::event::{DecodeError, Reason};
 use crate::detect::finding::Finding;
 use crate::detect::time::Timestamp;
 use crate::detect::verdict::{Severity, Verdict};
-use throttle::Throttle;
+use crate::edge::throttle::{SharedThrottle, Throttle};
 
 /// Sends log lines of at least `level` to stderr, for the whole process, from now on.
 ///
@@ -163,29 +160,15 @@ fn one_line(message: &str) -> String {
 
 /// Writes rejected lines as log lines, at most a burst of 10 and then one a second for each reason,
 /// without their content. Shared by all connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RejectedLog {
-    throttles: Mutex<[Throttle; Reason::ALL.len()]>,
+    throttles: [SharedThrottle; Reason::ALL.len()],
 }
 
 impl RejectedLog {
-    /// A log that has said nothing yet.
-    pub const fn new() -> Self {
-        Self {
-            throttles: Mutex::new([Throttle::new(); Reason::ALL.len()]),
-        }
-    }
-
     /// Logs one rejected line, or leaves it out. `from` identifies the connection or socket.
     pub fn log(&self, error: DecodeError, from: &str, now: Timestamp) {
-        let admitted = {
-            let mut throttles = self
-                .throttles
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            throttles[error.reason as usize].admit(now)
-        };
-        if let Some(suppressed) = admitted {
+        if let Some(suppressed) = self.throttles[error.reason as usize].admit(now) {
             warn!(
                 reason = error.reason.as_str(),
                 field = error.field,
@@ -194,12 +177,6 @@ impl RejectedLog {
                 "an event could not be used"
             );
         }
-    }
-}
-
-impl Default for RejectedLog {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

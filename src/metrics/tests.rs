@@ -59,6 +59,7 @@ fn families_are_those_of_the_specification_and_each_series_exists_at_0() {
         "spans_total counter",
         "build_info gauge",
         "traceparent_malformed_total counter",
+        "connections_refused_total counter",
     ];
     expected.sort_unstable();
     let mut sorted = kinds.clone();
@@ -192,6 +193,7 @@ fn each_observation_moves_its_own_series() {
     metrics.reject(Reason::TooLong);
     metrics.dropped_finding();
     metrics.dropped_span();
+    metrics.refuse(Refused::Uid);
     metrics.spans().exported.inc_by(2);
     metrics.saw_event(Timestamp::from_micros(1_500_000));
     metrics.started(Timestamp::from_micros(2_000_000));
@@ -206,6 +208,7 @@ fn each_observation_moves_its_own_series() {
         spans_total{outcome="dropped"} 1
         spans_total{outcome="exported"} 2
         traceparent_malformed_total 1
+        connections_refused_total{reason="uid"} 1
         verdicts_total{API,severity="critical",verdict="double_execution"} 1
         attempts_total{API,result="server_error"} 1
         attempt_duration_seconds_bucket{API,le="0.005"} 0
@@ -237,7 +240,7 @@ fn each_observation_moves_its_own_series() {
             && !line.ends_with(" 0")
             && !others.iter().any(|name| line.contains(name))
     });
-    assert_eq!(counted.count(), 16, "something else moved in\n{page}");
+    assert_eq!(counted.count(), 17, "something else moved in\n{page}");
 }
 
 #[test]

@@ -106,6 +106,7 @@ fn set(event: &mut Value, key: &str, value: &str) {
         "max" => event["max_attempts"] = json!(value.parse::<u64>().expect("limit")),
         "status" => event["http_status"] = json!(value.parse::<u64>().expect("status")),
         "ms" => event["duration_ms"] = json!(number()),
+        "ru" => event["read_units"] = json!(number()),
         "wu" => event["write_units"] = json!(number()),
         other => panic!("no such key: {other}"),
     }

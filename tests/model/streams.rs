@@ -349,6 +349,9 @@ impl Generator {
             );
         }
         if self.random.percent(30) {
+            fields.insert("read_units".into(), json!(*self.random.pick(&[0.0, 4.0])));
+        }
+        if self.random.percent(30) {
             fields.insert(
                 "duration_ms".into(),
                 json!(*self.random.pick(&[0.0, 12.5, 300.0, 6_000.0, 31_000.0])),

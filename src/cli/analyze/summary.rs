@@ -14,7 +14,7 @@ use crate::detect::time::Timestamp;
 use crate::detect::verdict::{Severity, Verdict};
 
 /// Open attempts and jumps that are listed; the rest is only counted.
-const LISTED_MAX: usize = 10;
+const LISTED_MAX: usize = 100;
 /// A forward jump of time that is worth a line: leases and windows end in it.
 const JUMP: Duration = Duration::from_secs(86_400);
 

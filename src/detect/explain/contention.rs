@@ -63,7 +63,7 @@ pub const RETRY_BUDGET_TOO_SHORT: Explanation = Explanation {
 };
 
 pub const STUCK_IN_FLIGHT: Explanation = Explanation {
-    remedy: "Find out why the attempt has no end, and repeat the request with the same token before its 10 minutes are over.",
+    remedy: "Find out why the attempt has no end, and repeat the request with the same token before its window is over.",
     what: "An attempt was reported as started and not as ended within the lease of 60 seconds. It is counted as ambiguous from now on; an end that comes later still corrects that.",
     why: "The request may be applied or not, and nobody in this process seems to wait for the answer any more: a hung thread, a cancelled task, a missing timeout, or a client library that lost the end event.",
     retry: "Yes, with the same token, until 10 minutes after the first attempt started.",
@@ -75,7 +75,7 @@ pub const STUCK_IN_FLIGHT: Explanation = Explanation {
 };
 
 pub const ORPHANED: Explanation = Explanation {
-    remedy: "When the process is back, let it repeat the request with the same token within 10 minutes of the first attempt.",
+    remedy: "When the process is back, let it repeat the request with the same token within the window, counted from the first attempt.",
     what: "The connection that had reported an open attempt closed before its end came: the process exited, crashed or was killed in the middle of the request.",
     why: "The server may have applied the request, and the one who knew the token is gone. If the token was only in memory, the successor cannot ask for the result.",
     retry: "Yes, with the same token, if it was stored; otherwise read the data first to see whether the write is there.",

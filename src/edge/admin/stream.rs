@@ -86,9 +86,10 @@ impl Feed {
     async fn next(mut self) -> Option<(Bytes, Self)> {
         let stop = self.admin.parts.stop.clone();
         let event = tokio::select! {
+            // What is known is told before the end.
             biased;
-            () = stop.cancelled() => return None,
             event = self.event() => event?,
+            () = stop.cancelled() => return None,
             () = sleep(HEARTBEAT) => ":\n\n".to_owned(),
         };
         Some((event.into(), self))

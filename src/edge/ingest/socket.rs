@@ -1,6 +1,5 @@
 //! The socket files: where they are, how they come to be, how they go.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, FlockOperation, Mode, RenameFlags};
+use rustix::fs::{FlockOperation, Mode, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -67,7 +66,7 @@ pub enum BindError {
         directory: PathBuf,
     },
     /// The system refused a step: its permissions, its disk, its limits.
-    #[error("{setting}: cannot {step} {}: {source}", .path.display())]
+    #[error("{setting}: cannot {step} {}", .path.display())]
     Io {
         /// The setting that gave the path.
         setting: &'static str,
@@ -98,35 +97,6 @@ impl Place {
             path: path.into(),
             setting,
             private: false,
-        }
-    }
-
-    /// The stream socket's default (SPEC §6): `/run/oncewatch/events.sock` if that directory is
-    /// writable, else `$XDG_RUNTIME_DIR/oncewatch/events.sock`, else
-    /// `<temporary directory>/oncewatch-<uid>/events.sock`. `variable` looks up the environment.
-    pub fn default_stream(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        Self::default_below(Path::new("/run/oncewatch"), variable)
-    }
-
-    fn default_below(shared: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let directory = |name| {
-            let path = PathBuf::from(variable(name).unwrap_or_default());
-            path.is_absolute().then_some(path)
-        };
-        let writable = rustix::fs::access(shared, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-        let (parent, private) = if writable && shared.is_dir() {
-            (shared.to_path_buf(), false)
-        } else if let Some(runtime) = directory("XDG_RUNTIME_DIR") {
-            (runtime.join("oncewatch"), true)
-        } else {
-            let temporary = directory("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"));
-            let uid = rustix::process::geteuid().as_raw();
-            (temporary.join(format!("oncewatch-{uid}")), true)
-        };
-        Self {
-            path: parent.join("events.sock"),
-            setting: "--socket",
-            private,
         }
     }
 

@@ -81,8 +81,7 @@ fn judged(lifecycle: &Lifecycle) -> Vec<Judged<'_>> {
         let twin = marks
             .iter()
             .position(|mark| mark.verdict == verdict && mark.at == attempt.start);
-        let told = twin.and_then(|twin| marks.remove(twin).holder);
-        let holder = told.or_else(|| holder_trace(lifecycle, attempt, verdict));
+        let holder = twin.and_then(|twin| marks.remove(twin).holder);
         judged.push(Judged {
             at: attempt.start,
             verdict,
@@ -97,29 +96,6 @@ fn judged(lifecycle: &Lifecycle) -> Vec<Judged<'_>> {
         holder: mark.holder,
     }));
     judged
-}
-
-/// The trace of the attempt that a collision ran into: the oldest that was open, another client's
-/// before one's own (SPEC §4, `holder`).
-fn holder_trace(
-    lifecycle: &Lifecycle,
-    of: &AttemptRecord,
-    verdict: Verdict,
-) -> Option<TraceContext> {
-    if !matches!(
-        verdict,
-        Verdict::InFlightCollision | Verdict::CrossClientCollision
-    ) {
-        return None;
-    }
-    let open = |other: &&AttemptRecord| {
-        !std::ptr::eq(*other, of)
-            && other.start <= of.start
-            && other.end.is_none_or(|(end, _)| end >= of.start)
-    };
-    let open: Vec<_> = lifecycle.attempts.iter().filter(open).collect();
-    let foreign = open.iter().find(|other| other.client != of.client);
-    foreign.or(open.first()).and_then(|holder| holder.trace)
 }
 
 /// The first of the worst severity.
@@ -158,7 +134,13 @@ fn attributes(
     let failure = lifecycle
         .last_class
         .filter(|class| *class != Class::Success);
-    attributes.extend(failure.map(|class| KeyValue::new("error.type", class.as_str())));
+    let code = lifecycle.last_error.as_deref().map(str::to_owned);
+    attributes.extend(failure.map(|class| {
+        KeyValue::new(
+            "error.type",
+            code.unwrap_or_else(|| class.as_str().to_owned()),
+        )
+    }));
     if let Some(operation) = lifecycle.api.strip_prefix("dynamodb.") {
         attributes.push(KeyValue::new("db.system.name", "aws.dynamodb"));
         attributes.push(KeyValue::new("db.operation.name", operation.to_owned()));
@@ -183,10 +165,10 @@ fn events(lifecycle: &Lifecycle, judged: &[Judged<'_>]) -> SpanEvents {
                 .into_iter()
                 .filter_map(|(key, text)| Some(KeyValue::new(key, text.as_deref()?.to_owned()))),
         );
-        events.push((attempt.start, "attempt_start", of_attempt.clone()));
+        events.push((attempt.start, 0, "attempt_start", of_attempt.clone()));
         if let Some((end, class)) = attempt.end {
             of_attempt.push(KeyValue::new("oncewatch.result", class.as_str()));
-            events.push((end, "attempt_end", of_attempt));
+            events.push((end, 2, "attempt_end", of_attempt));
         }
     }
     for judged in judged {
@@ -198,15 +180,16 @@ fn events(lifecycle: &Lifecycle, judged: &[Judged<'_>]) -> SpanEvents {
             .attempt
             .and_then(|attempt| i64::try_from(attempt.number).ok());
         of_verdict.extend(number.map(|number| KeyValue::new("oncewatch.attempt", number)));
-        events.push((judged.at, judged.verdict.as_str(), of_verdict));
+        let rank = if judged.attempt.is_some() { 1 } else { 3 };
+        events.push((judged.at, rank, judged.verdict.as_str(), of_verdict));
     }
-    events.sort_by_key(|(at, ..)| *at);
+    events.sort_by_key(|(at, rank, ..)| (*at, *rank));
     let mut kept = SpanEvents::default();
     kept.dropped_count = u32::try_from(events.len().saturating_sub(EVENTS_MAX)).unwrap_or(u32::MAX);
     kept.events = events
         .into_iter()
         .take(EVENTS_MAX)
-        .map(|(at, name, attributes)| Event::new(name, system_time(at), attributes, 0))
+        .map(|(at, _, name, attributes)| Event::new(name, system_time(at), attributes, 0))
         .collect();
     kept
 }

@@ -194,6 +194,7 @@ fn lifecycle(n: u8) -> Lifecycle {
         end: Timestamp::from_micros(1_700_000_002_000_003),
         status: Status::Succeeded,
         last_class: None,
+        last_error: None,
         attempts: vec![
             attempt(
                 "a",

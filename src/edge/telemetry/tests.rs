@@ -1,5 +1,5 @@
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
@@ -153,7 +153,7 @@ fn text_is_one_line_a_finding_and_obeys_the_level() {
 #[test]
 fn rejected_lines_are_throttled_by_reason() {
     let text = logged(LogFormat::Json, LevelFilter::INFO, || {
-        let log = RejectedLog::new();
+        let log = RejectedLog::default();
         let error = |reason, field| DecodeError { reason, field };
         for _ in 0..1000 {
             log.log(

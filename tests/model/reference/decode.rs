@@ -39,6 +39,7 @@ pub struct Event {
     pub error: Option<String>,
     pub http_status: Option<i64>,
     pub duration_us: i64,
+    pub read_units: Option<f64>,
     pub write_units: Option<f64>,
 }
 
@@ -85,6 +86,7 @@ struct Fields {
     error: Option<String>,
     http_status: Option<i64>,
     duration_ms: Option<f64>,
+    read_units: Option<f64>,
     write_units: Option<f64>,
     dropped: bool,
 }
@@ -131,6 +133,7 @@ impl Fields {
             error: text(object, "error", 128)?,
             http_status: any_integer("http_status")?,
             duration_ms: amount(object, "duration_ms")?,
+            read_units: amount(object, "read_units")?,
             write_units: amount(object, "write_units")?,
             dropped: any_integer("dropped")?.is_some(),
         })
@@ -166,6 +169,7 @@ impl Fields {
             error: self.error,
             http_status: self.http_status,
             duration_us: (self.duration_ms.unwrap_or(0.0) * 1e3).round() as i64,
+            read_units: self.read_units,
             write_units: self.write_units,
         })
     }

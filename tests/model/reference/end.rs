@@ -93,16 +93,33 @@ impl World {
             call.max_attempts
         };
         let told = entry.call(call).call_end == Some(class);
-        let by_call_end = entry.attempts[attempt]
-            .closed
-            .is_some_and(|closed| closed.by == By::CallEnd);
+        let ended = &entry.attempts[attempt];
+        let was_open = ended.is_open() && ended.start_seen;
         entry.attempts[attempt].end_seen = true;
+        let positive = |units: Option<f64>| units.is_some_and(|units| units > 0.0);
+        entry.attempts[attempt].wrote =
+            match (positive(event.write_units), positive(event.read_units)) {
+                (true, _) => Some(true),
+                (false, true) => Some(false),
+                (false, false) => None,
+            };
         entry.close(attempt, By::OwnEnd, class, self.now, self.seq);
         if !told {
             self.judge_end(index, attempt, class, event.write_units);
         }
-        if !(told && by_call_end) {
+        if !told {
             self.entries[index].apply(attempt, class, profile, self.now);
+        } else {
+            // Its answer says nothing new, but what the attempt is waiting for is over.
+            let entry = &mut self.entries[index];
+            let ended = &entry.attempts[attempt];
+            let same = equal(&ended.fp, &entry.lifecycles[ended.lifecycle].fp);
+            let ambiguous = matches!(
+                class,
+                Class::NoResponse | Class::InProgress | Class::ServerError
+            );
+            let waits = was_open || entry.attempts[attempt].unresolved;
+            entry.attempts[attempt].unresolved = waits && same && ambiguous;
         }
         if ends_call(class) || max == Some(number) {
             self.end_call(index, call, class, event, profile);
@@ -127,7 +144,13 @@ impl World {
         let Some(earlier) = entry
             .succeeded
             .iter()
-            .find(|print| equal(&print.fp, &ended.fp))
+            .filter(|print| equal(&print.fp, &ended.fp))
+            // A replay that was answered while this attempt was under way executed nothing.
+            .find(|print| match print.replayed {
+                Some((at, _)) if !ended.start_seen => at <= ended.start_at,
+                Some((_, seq)) => seq < ended.start_seq,
+                None => true,
+            })
         else {
             return;
         };
@@ -179,6 +202,7 @@ impl World {
             fp: lifecycle.fp.clone().filter(|_| current),
             fp_raw: lifecycle.fp_raw.clone(),
             holder: None,
+            replayed: None,
         }];
         known.extend(
             entry
@@ -215,7 +239,7 @@ impl World {
             return Ok(());
         };
         if self.entries[index].call(call).call_end.is_some() {
-            return Err("duplicate");
+            return Ok(());
         }
         self.touch(index);
         let before = self.entries[index].status();
@@ -325,7 +349,7 @@ impl Entry {
     }
 
     /// Fine print 4: the oldest open attempt of another client, else the oldest possible holder.
-    fn possible_holder(&self, attempt: usize) -> Option<Holder> {
+    pub fn possible_holder(&self, attempt: usize) -> Option<Holder> {
         let ended = &self.attempts[attempt];
         let began = (ended.start_at, ended.start_seq);
         let may_hold = |other: &Attempt| match other.closed {

@@ -46,6 +46,8 @@ pub struct Attempt {
     pub call_name: Option<String>,
     pub client: Option<String>,
     pub number: u64,
+    /// Whether its event named the call.
+    pub named: bool,
     pub lifecycle: usize,
     pub start_at: i64,
     pub start_seq: u64,
@@ -54,6 +56,8 @@ pub struct Attempt {
     pub start_seen: bool,
     pub end_seen: bool,
     pub closed: Option<Closed>,
+    /// Its own end said what the server did: `Some(true)` wrote, `Some(false)` only read.
+    pub wrote: Option<bool>,
     /// Its end was ambiguous, counted for the status, and nothing has resolved it.
     pub unresolved: bool,
     /// Verdicts of its start.
@@ -133,6 +137,8 @@ pub struct Print {
     pub fp: Option<String>,
     pub fp_raw: Option<String>,
     pub holder: Option<Holder>,
+    /// Of a success that was a replay: when it was reported, and by which event.
+    pub replayed: Option<(i64, u64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -297,7 +303,7 @@ impl Entry {
     pub fn attempt_of(&self, call: usize, number: u64) -> Option<usize> {
         self.attempts
             .iter()
-            .position(|attempt| attempt.call == call && attempt.number == number)
+            .position(|attempt| attempt.named && attempt.call == call && attempt.number == number)
     }
 
     /// The call's last attempt is its highest number.
@@ -320,9 +326,10 @@ impl Entry {
         };
         self.attempts.push(Attempt {
             call,
-            call_name: name,
+            call_name: name.filter(|_| event.call.is_some()),
             client,
             number: event.attempt,
+            named: event.call.is_some(),
             lifecycle: self.current().id,
             start_at,
             start_seq: seq,
@@ -331,6 +338,7 @@ impl Entry {
             start_seen: false,
             end_seen: false,
             closed: None,
+            wrote: None,
             unresolved: false,
             verdicts: Vec::new(),
             confirmed: Vec::new(),

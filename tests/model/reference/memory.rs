@@ -66,13 +66,27 @@ impl Entry {
     }
 
     fn remember_success(&mut self, attempt: &Attempt) {
-        let known = self.succeeded.iter().any(|print| print.fp == attempt.fp);
-        if !known && self.succeeded.len() < SUCCESS_FINGERPRINTS_MAX {
-            self.succeeded.push(Print {
+        let read_only = attempt.wrote == Some(false);
+        let closed = attempt.closed.expect("a success is closed");
+        let room = self.succeeded.len() < SUCCESS_FINGERPRINTS_MAX;
+        let known = self
+            .succeeded
+            .iter_mut()
+            .find(|print| print.fp == attempt.fp);
+        match known {
+            Some(known) => {
+                if !read_only {
+                    known.replayed = None;
+                }
+                known.fp_raw = known.fp_raw.take().or(attempt.fp_raw.clone());
+            }
+            None if room => self.succeeded.push(Print {
                 fp: attempt.fp.clone(),
                 fp_raw: attempt.fp_raw.clone(),
                 holder: Some(attempt.holder()),
-            });
+                replayed: read_only.then_some((closed.at, closed.seq)),
+            }),
+            None => {}
         }
     }
 
@@ -89,6 +103,7 @@ impl Entry {
             fp: event.fp.clone(),
             fp_raw: event.fp_raw.clone(),
             holder: None,
+            replayed: None,
         };
         let room = self.counted.len() < COUNTED_FINGERPRINTS_MAX;
         match self.uncounted.take() {

@@ -81,6 +81,10 @@ impl World {
         late.fp = late.fp.take().or(event.fp.clone());
         late.fp_raw = late.fp_raw.take().or(event.fp_raw.clone());
         entry.give_fingerprint(attempt);
+        let late = &entry.attempts[attempt];
+        if !equal(&late.fp, &entry.lifecycles[late.lifecycle].fp) {
+            entry.attempts[attempt].unresolved = false;
+        }
         entry.saw(event, true);
     }
 
@@ -158,8 +162,20 @@ impl World {
                 match foreign {
                     Some(attempt) => ("cross_client_collision", Some(attempt.holder()), false),
                     None => {
-                        let own = entry.attempts.iter().find(open);
-                        ("in_flight_collision", own.map(Attempt::holder), false)
+                        // The possible holders of fine print 4; nothing has ended after a start that
+                        // is being judged.
+                        let may_hold = |attempt: &&Attempt| {
+                            attempt.lifecycle == lifecycle.id
+                                && attempt.closed.is_none_or(|closed| {
+                                    matches!(closed.class, Class::NoResponse | Class::ServerError)
+                                })
+                        };
+                        let oldest = entry
+                            .attempts
+                            .iter()
+                            .filter(may_hold)
+                            .min_by_key(|attempt| (attempt.start_at, attempt.start_seq));
+                        ("in_flight_collision", oldest.map(Attempt::holder), false)
                     }
                 }
             }

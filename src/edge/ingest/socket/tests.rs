@@ -1,7 +1,8 @@
+use std::ffi::OsString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tempfile::{TempDir, tempdir};
 
@@ -42,32 +43,34 @@ fn the_mode_is_as_asked_whatever_the_umask() {
 fn whoever_sees_the_socket_can_connect_and_sees_its_mode() {
     let directory = tempdir().unwrap();
     let place = place(&directory);
-    let done = AtomicBool::new(false);
+    // Each round counts three: being bound, there to stay, on its way out.
+    let round = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut seen = 0;
-            while !done.load(SeqCst) {
-                if let Ok(found) = fs::symlink_metadata(&place.path) {
-                    assert_eq!(found.mode() & 0o7777, 0o666, "{:o}", found.mode());
-                    seen += 1;
-                    if let Err(error) = UnixStream::connect(&place.path) {
-                        // Only because the round below has ended meanwhile.
-                        let gone = fs::symlink_metadata(&place.path)
-                            .map_or(true, |now| now.ino() != found.ino());
-                        assert!(gone, "{error}");
-                    }
-                }
+            while round.load(SeqCst) < 900 {
+                let before = round.load(SeqCst);
+                let Ok(found) = fs::symlink_metadata(&place.path) else {
+                    continue;
+                };
+                let connected = UnixStream::connect(&place.path);
+                assert_eq!(found.mode() & 0o7777, 0o666, "{:o}", found.mode());
+                let leaving = round.load(SeqCst) >= before + 2 - before % 3;
+                assert!(connected.is_ok() || leaving, "{connected:?}");
+                seen += 1;
             }
             seen
         });
         for _ in 0..300 {
             let bound = Bound::stream(&place, 0o666).unwrap();
+            round.fetch_add(1, SeqCst);
             std::thread::sleep(Duration::from_micros(200));
+            round.fetch_add(1, SeqCst);
             // The file first, as in the acceptor.
             drop(bound.file);
             drop(bound.socket);
+            round.fetch_add(1, SeqCst);
         }
-        done.store(true, SeqCst);
         assert!(watcher.join().unwrap() > 10);
     });
 }
@@ -239,38 +242,4 @@ fn a_private_directory_that_others_could_change_is_refused() {
     symlink(&own, directory.path().join("link")).unwrap();
     place.path = directory.path().join("link/events.sock");
     assert!(refusal(&place).contains("only its owner, this user, can write to"));
-}
-
-#[test]
-fn the_default_is_the_first_directory_that_will_do() {
-    let directory = tempdir().unwrap();
-    let shared = directory.path().join("run");
-    let variables = |name: &str| match name {
-        "XDG_RUNTIME_DIR" => Some(OsString::from("/runtime")),
-        "TMPDIR" => Some(OsString::from("/var/scratch")),
-        _ => None,
-    };
-    let found = Place::default_below(&shared, variables);
-    assert_eq!(found.path, Path::new("/runtime/oncewatch/events.sock"));
-    assert!(found.private);
-    let no_runtime = |name: &str| variables(name).filter(|_| name == "TMPDIR");
-    let uid = rustix::process::geteuid().as_raw();
-    let found = Place::default_below(&shared, no_runtime).path;
-    assert_eq!(
-        found,
-        PathBuf::from(format!("/var/scratch/oncewatch-{uid}/events.sock"))
-    );
-    // The standard says that a relative path is to be ignored.
-    let relative = |_: &str| Some(OsString::from("here"));
-    let found = Place::default_below(&shared, relative).path;
-    assert_eq!(
-        found,
-        PathBuf::from(format!("/tmp/oncewatch-{uid}/events.sock"))
-    );
-    fs::create_dir(&shared).unwrap();
-    let found = Place::default_below(&shared, variables);
-    assert_eq!(
-        (found.path, found.private),
-        (shared.join("events.sock"), false)
-    );
 }

@@ -56,11 +56,19 @@ fn collision() -> Lifecycle {
                 2,
             ),
         ],
-        marks: vec![Mark {
-            at: at(700),
-            verdict: Verdict::DoubleExecution,
-            holder: trace(9),
-        }],
+        last_error: Some("TransactionInProgressException".into()),
+        marks: vec![
+            Mark {
+                at: at(100),
+                verdict: Verdict::CrossClientCollision,
+                holder: trace(1),
+            },
+            Mark {
+                at: at(700),
+                verdict: Verdict::DoubleExecution,
+                holder: trace(9),
+            },
+        ],
         parent: trace(1),
     }
 }
@@ -121,7 +129,7 @@ fn the_span_is_the_lifecycle_with_its_own_times_and_the_callers_parent() {
         "2",
         "a",
         "double_execution",
-        "in_progress",
+        "TransactionInProgressException",
         "aws.dynamodb",
         "TransactWriteItems",
     ];
@@ -211,28 +219,20 @@ fn findings_link_to_holder_first_attempt_and_the_attempt_itself() {
 }
 
 #[test]
-fn a_collision_points_at_another_clients_open_attempt_first() {
+fn at_equal_times_an_end_follows_the_verdict_on_its_start() {
     let mut lifecycle = collision();
     lifecycle.marks.clear();
-    lifecycle.attempts = vec![
-        attempt(
-            "b",
-            1,
-            0,
-            Some((50, Class::NoResponse)),
-            Verdict::FirstUse,
-            1,
-        ),
-        attempt("b", 1, 60, None, Verdict::SafeRetry, 2),
-        attempt("a", 1, 70, None, Verdict::SdkRetry, 3),
-        attempt("b", 1, 80, None, Verdict::CrossClientCollision, 4),
-    ];
-    let traces: Vec<_> = mapped(&lifecycle)
-        .links
-        .iter()
-        .map(|link| link.span_context.trace_id().to_bytes()[0])
-        .collect();
-    assert_eq!(traces, [3, 1, 4]);
+    lifecycle.attempts = vec![attempt(
+        "a",
+        1,
+        0,
+        Some((0, Class::Success)),
+        Verdict::FirstUse,
+        1,
+    )];
+    let events = mapped(&lifecycle).events;
+    let names: Vec<_> = events.iter().map(|event| &*event.name).collect();
+    assert_eq!(names, ["attempt_start", "first_use", "attempt_end"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Limits how often one kind of log line is written.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::detect::time::Timestamp;
@@ -11,14 +12,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Admits a burst of [`BURST`] and then one line each [`PAUSE`]; counts what it refuses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Throttle {
+pub struct Throttle {
     /// When the allowance is whole again: each line moves it on by one pause, time catches up.
     whole_at: Timestamp,
     refused: u64,
 }
 
 impl Throttle {
-    pub(super) const fn new() -> Self {
+    /// An allowance that is whole.
+    pub const fn new() -> Self {
         Self {
             whole_at: Timestamp::MIN,
             refused: 0,
@@ -26,13 +28,31 @@ impl Throttle {
     }
 
     /// Whether a line may be written at `now`; if so, how many were refused since the last one.
-    pub(super) fn admit(&mut self, now: Timestamp) -> Option<u64> {
+    pub fn admit(&mut self, now: Timestamp) -> Option<u64> {
         if self.whole_at.since(now) > PAUSE * (BURST - 1) {
             self.refused = self.refused.saturating_add(1);
             return None;
         }
         self.whole_at = self.whole_at.max(now) + PAUSE;
         Some(std::mem::take(&mut self.refused))
+    }
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A [`Throttle`] that several tasks share.
+#[derive(Debug, Default)]
+pub struct SharedThrottle(Mutex<Throttle>);
+
+impl SharedThrottle {
+    /// As [`Throttle::admit`].
+    pub fn admit(&self, now: Timestamp) -> Option<u64> {
+        let mut throttle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.admit(now)
     }
 }
 

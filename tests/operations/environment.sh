@@ -1,0 +1,38 @@
+# Sourced by the checks of the rules: tools by their Debian package, a Python environment, the binary.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+python=$target/operations-venv/bin/python
+export PYTHONDONTWRITEBYTECODE=1
+
+# need TEST PACKAGE: where the command TEST fails, installs the package if that is possible, else says how.
+need() {
+  bash -c "$1" >/dev/null 2>&1 && return
+  local install="apt-get install -y --no-install-recommends $2"
+  echo "missing ($1); trying: $install" >&2
+  apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive $install -qq >&2 || true
+  if ! bash -c "$1" >/dev/null 2>&1; then
+    echo "error: missing ($1); install it with: $install" >&2
+    exit 1
+  fi
+}
+
+# binary: exports ONCEWATCH_BINARY, building it if it is not given.
+binary() {
+  if [[ -z ${ONCEWATCH_BINARY:-} ]]; then
+    (cd "$root" && cargo build --release --locked) >&2
+    ONCEWATCH_BINARY=$target/release/oncewatch
+  fi
+  [[ -x $ONCEWATCH_BINARY ]] || { echo "error: ONCEWATCH_BINARY=$ONCEWATCH_BINARY is not a program" >&2; exit 1; }
+  ONCEWATCH_BINARY=$(realpath "$ONCEWATCH_BINARY")
+  export ONCEWATCH_BINARY
+}
+
+need 'command -v python3' python3
+packages=(pytest==9.2.0 PyYAML==6.0.3 promql-parser==0.12.0)
+if ! "$python" -c 'import pytest, yaml, promql_parser' 2>/dev/null; then
+  need 'python3 -c "import ensurepip"' python3-venv
+  if ! { python3 -m venv "$target/operations-venv" && "$python" -m pip install -q --disable-pip-version-check "${packages[@]}"; } >&2; then
+    echo "error: Python packages are missing; install them with: $python -m pip install ${packages[*]}" >&2
+    exit 1
+  fi
+fi
