@@ -148,17 +148,22 @@ def intake(board):
         "Clients connected", "Open stream connections of each pod. A pod at 0 whose application runs is blind: library not "
         "loaded, or the socket cannot be reached.",
         [query(f"max by ({POD}) ({pod('oncewatch_clients_connected')})", "{{instance}}")], NEUTRAL, unit="short",
-        decimals=0), 8, 8)
+        decimals=0), 6, 8)
     age = f"max by ({POD}) (time() - ({pod(LAST_EVENT)} > 0))"
     board.add(graph(
         "Age of the last event", "Time since the last usable event of each pod that ever had one. The line is at 15 min: an "
         "idle application, or a broken client. Alert: OncewatchBlind.",
-        [query(age, "{{instance}}")], steps((None, "green"), (SILENT_SECONDS, "orange")), unit="s", line=True), 8, 8)
+        [query(age, "{{instance}}")], steps((None, "green"), (SILENT_SECONDS, "orange")), unit="s", line=True), 6, 8)
     board.add(graph(
         "Doubtful input", "Events per second whose own clock is more than 2 s off, and events whose trace context could not "
         "be read. Both are used; set the clock of the node, or fix the propagator.",
         [query(rate(pod("oncewatch_clock_suspect_total")), "clock"),
-         query(rate(pod("oncewatch_traceparent_malformed_total")), "traceparent")], ANY_IS_ODD, unit="cps"), 8, 8)
+         query(rate(pod("oncewatch_traceparent_malformed_total")), "traceparent")], ANY_IS_ODD, unit="cps"), 6, 8)
+    board.add(graph(
+        "Refused connections", "Connections per second that were closed as soon as they came. limit: too many are open, look "
+        "for a client that does not close, or raise max-connections; uid: its user is not in allow-uid, and its pod is blind.",
+        [query(rate(pod("oncewatch_connections_refused_total"), by="reason"), "{{reason}}")], ANY_IS_ODD, unit="cps",
+        stacked=True), 6, 8)
 
 
 def memory(board):

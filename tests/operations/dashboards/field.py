@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from live import Collector, Prometheus, Sidecar, free_port
-from workload import PROFILES, Client, Traffic, late
+from workload import CONFIG, Client, Traffic, late
 
 # Stands for the alerts of deploy/prometheus, with their labels and their way of losing job and instance.
 RULES = {"groups": [{"name": "field", "rules": [{
@@ -38,7 +38,7 @@ def fleet(binary, folder, seconds, **traffic):
         collector = stack.enter_context(Collector())
 
         def sidecar(name, spans=None):
-            return stack.enter_context(Sidecar(binary, folder, name, PROFILES, spans))
+            return stack.enter_context(Sidecar(binary, folder, name, CONFIG, spans))
 
         orders, returns = sidecar("orders", collector.url), sidecar("returns", f"http://127.0.0.1:{free_port()}")
         mailer, idle, short = sidecar("mailer"), sidecar("idle"), sidecar("short")

@@ -68,13 +68,13 @@ class Process:
 
 
 class Sidecar(Process):
-    def __init__(self, binary, folder, name, profiles="", collector=None):
+    def __init__(self, binary, folder, name, settings="", collector=None):
         folder = Path(folder) / name
         folder.mkdir()
         self.socket = folder / "events.sock"
         self.address = f"127.0.0.1:{free_port()}"
         config = folder / "oncewatch.toml"
-        config.write_text(profiles)
+        config.write_text(settings)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("ONCEWATCH_", "OTEL_"))}
         if collector:
             environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector, "OTEL_BSP_SCHEDULE_DELAY": "200"}

@@ -1,6 +1,6 @@
 """Client events that reach every finding, every class of answer and every reason of refusal.
 
-A cycle takes about four seconds, because the API profile that it uses has short limits (`PROFILES`).
+A cycle takes about four seconds, because the API profile that it uses has short limits (`CONFIG`).
 Everything goes through the sidecar's real stream socket.
 """
 
@@ -11,7 +11,9 @@ import threading
 import time
 
 API = "shop.PlaceOrder"
-PROFILES = f"""
+CONNECTIONS_MAX = 8
+CONFIG = f"""
+max-connections = {CONNECTIONS_MAX}
 [profiles."{API}"]
 extends = "dynamodb.TransactWriteItems"
 window = "2s"
@@ -141,6 +143,14 @@ def lost(client, path):
     leaving.close()
 
 
+def crowd(path):
+    """More connections than are served."""
+    connections = [Client(path, "crowd") for _ in range(CONNECTIONS_MAX)]
+    time.sleep(0.05)
+    for connection in connections:
+        connection.close()
+
+
 def overflow(client):
     """More than the sidecar remembers: tokens, open attempts of one token, calls of one token."""
     token, call = names()
@@ -190,6 +200,7 @@ def misuse(client, other, path):
         part(client)
     sharing(client, other)
     lost(client, path)
+    crowd(path)
     late(client)
 
 
