@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::Problems;
+use crate::config::{Problems, Settings};
 use crate::daemon;
 use crate::detect::profile::parse_duration;
 use crate::edge::spans::SpanSettings;
@@ -163,17 +163,20 @@ pub fn run(cli: Cli, environment: &Environment<'_>) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::Failed(format!("{error:#}"));
     match cli.command {
         Command::Run { settings } => {
-            let settings = settings.load(environment)?;
-            daemon::run(&settings, span_settings(environment)?).map_err(failed)
+            let (settings, spans) = load(&settings, environment)?;
+            daemon::run(&settings, spans).map_err(failed)
         }
         Command::Demo { duration, settings } => {
-            let settings = settings.load(environment)?;
-            demo::run(settings, span_settings(environment)?, duration).map_err(failed)
+            let (settings, spans) = load(&settings, environment)?;
+            demo::run(settings, spans, duration).map_err(failed)
         }
         Command::Analyze(arguments) => analyze::run(&arguments, environment),
         Command::Send(arguments) => send::run(&arguments, environment),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::CheckConfig { settings } => check_config::run(&settings.load(environment)?),
+        Command::CheckConfig { settings } => {
+            let (settings, spans) = load(&settings, environment)?;
+            check_config::run(&settings, spans.as_ref())
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "oncewatch", &mut script);
@@ -182,10 +185,21 @@ pub fn run(cli: Cli, environment: &Environment<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Where spans go, from OpenTelemetry's own variables.
-fn span_settings(environment: &Environment<'_>) -> Result<Option<SpanSettings>, Failure> {
-    SpanSettings::from_lookup(environment.lookup)
-        .map_err(|problems| Failure::Usage(problems.join("\n")))
+/// The settings and, from OpenTelemetry's own variables, where spans go; all problems of both.
+fn load(
+    flags: &SettingFlags<true>,
+    environment: &Environment<'_>,
+) -> Result<(Settings, Option<SpanSettings>), Failure> {
+    let settings = flags.load(environment);
+    match (settings, SpanSettings::from_lookup(environment.lookup)) {
+        (Ok(settings), Ok(spans)) => Ok((settings, spans)),
+        (Ok(_), Err(problems)) => Err(Failure::Usage(problems.join("\n"))),
+        (Err(failure), Ok(_)) => Err(failure),
+        (Err(failure), Err(problems)) => {
+            let problems = problems.join("\n");
+            Err(Failure::Usage(format!("{failure}\n{problems}")))
+        }
+    }
 }
 
 #[cfg(test)]

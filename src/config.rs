@@ -4,6 +4,7 @@
 pub mod catalogue;
 mod parse;
 mod problem;
+mod socket;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::detect::Trace;
 use crate::detect::profile::{self, CAPACITY_MAX, Profile};
 pub use parse::HumanSize;
 pub use problem::{Problem, Problems, Warning, suggestion};
+pub use socket::{SOCKET_DIRECTORY, default_socket, found_socket};
 pub use sources::{Flags, Origin, read_bounded};
 use sources::{Raw, Sources};
 
@@ -31,9 +33,6 @@ pub const CONNECTIONS_MAX: usize = 512;
 const APIS_MAX: usize = 32;
 /// Shortest hash key, in bytes: 128 bits cannot be guessed.
 const HASH_KEY_BYTES_MIN: usize = 16;
-/// Directory of the socket that a pod's containers share.
-pub const SOCKET_DIRECTORY: &str = "/run/oncewatch";
-const SOCKET_NAME: &str = "events.sock";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,28 +371,6 @@ impl Reader {
                 .add("admin-addr", origin.unwrap_or_default(), text);
         }
     }
-}
-
-/// Where a stream socket may be, best first (SPEC §6).
-pub fn socket_candidates(lookup: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
-    let given = |name: &str| lookup(name).filter(|value| !value.is_empty());
-    let temporary = given("TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let private = format!("oncewatch-{}", rustix::process::geteuid().as_raw());
-    let mut directories = vec![PathBuf::from(SOCKET_DIRECTORY)];
-    directories.extend(given("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("oncewatch")));
-    directories.push(temporary.join(private));
-    let socket = |directory: PathBuf| directory.join(SOCKET_NAME);
-    directories.into_iter().map(socket).collect()
-}
-
-/// The sidecar's stream socket if none is set: the first candidate whose directory is writable, or
-/// can be made because it is the user's own.
-fn default_socket(lookup: &dyn Fn(&str) -> Option<String>) -> PathBuf {
-    let mut candidates = socket_candidates(lookup);
-    let volume = Path::new(SOCKET_DIRECTORY);
-    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    let writable = volume.is_dir() && rustix::fs::access(volume, access).is_ok();
-    candidates.swap_remove(usize::from(!writable))
 }
 
 /// A text as a TOML basic string.

@@ -23,13 +23,14 @@ mod start;
 mod table;
 mod token;
 mod undecided;
+mod upkeep;
 mod view;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 
 use event::{Event, Kind};
-use finding::{CallOutcome, Gap, Observation, ProfileId, Removal, Status, Verdicts};
+use finding::{CallOutcome, Observation, ProfileId, Status, Verdicts};
 use fresh::ReportedFresh;
 use judge::{Judge, Pointer, Sender};
 use leases::{Lease, Leases};
@@ -39,7 +40,8 @@ use profile::Profile;
 use table::{Key, Table};
 use time::Timestamp;
 use token::{Life, Token, Who};
-use undecided::{Place, Undecided};
+use undecided::Undecided;
+use upkeep::follow;
 use verdict::{Severity, Verdict};
 
 pub use view::{OpenAttempt, TokenView};
@@ -91,21 +93,44 @@ pub struct Options {
 /// What a wrong answer costs: a token pushed out inside its window makes a later misuse look like a
 /// first use; each such loss is counted as a [`Gap`]. Nothing is ever reported that was not seen.
 pub struct Detector {
-    profiles: Vec<Profile>,
+    context: Context,
     by_name: HashMap<Box<str>, ProfileId>,
     default: ProfileId,
-    options: Options,
     /// Made when its profile is first used: a table costs memory before it holds a token.
     tables: Vec<Option<Table>>,
-    leases: Leases,
     undecided: Undecided,
     reported_fresh: ReportedFresh,
-    names: Names,
     /// Lifecycles of unknown outcome that wait one more lease before they are handed out.
     settling: Vec<VecDeque<(Timestamp, Key)>>,
+}
+
+/// What every judgement needs besides the token: all of the detector but its tables.
+struct Context {
+    profiles: Vec<Profile>,
+    options: Options,
+    names: Names,
+    leases: Leases,
     now: Timestamp,
+    /// Order of input.
     order: u64,
     next_finding: u64,
+}
+
+impl Context {
+    fn judge<'a>(&'a mut self, id: ProfileId, key: Key, out: &'a mut Verdicts) -> Judge<'a> {
+        Judge {
+            profile: &self.profiles[id.0],
+            id,
+            options: self.options,
+            key,
+            names: &self.names,
+            leases: &mut self.leases,
+            now: self.now,
+            order: self.order,
+            next_finding: &mut self.next_finding,
+            out,
+        }
+    }
 }
 
 impl Detector {
@@ -118,26 +143,30 @@ impl Detector {
             .map(|(i, profile)| (profile.name.clone(), ProfileId(i)));
         let by_name: HashMap<_, _> = ids.collect();
         let last = ProfileId(profiles.len().saturating_sub(1));
-        Self {
-            default: by_name.get(profile::DEFAULT).copied().unwrap_or(last),
-            by_name,
+        let context = Context {
             options,
-            tables: profiles.iter().map(|_| None).collect(),
-            leases: Leases::new(profiles.len()),
-            undecided: Undecided::default(),
-            reported_fresh: ReportedFresh::default(),
             names: Names::new(),
-            settling: profiles.iter().map(|_| VecDeque::new()).collect(),
+            leases: Leases::new(profiles.len()),
             now: Timestamp::MIN,
             order: 0,
             next_finding: 0,
             profiles,
+        };
+        let profiles = context.profiles.len();
+        Self {
+            default: by_name.get(profile::DEFAULT).copied().unwrap_or(last),
+            by_name,
+            tables: (0..profiles).map(|_| None).collect(),
+            undecided: Undecided::default(),
+            reported_fresh: ReportedFresh::default(),
+            settling: (0..profiles).map(|_| VecDeque::new()).collect(),
+            context,
         }
     }
 
     /// The profiles; a [`ProfileId`] is an index into them.
     pub fn profiles(&self) -> &[Profile] {
-        &self.profiles
+        &self.context.profiles
     }
 
     /// Judges one event that arrived at `now`. `now` never goes back: an older one counts as the
@@ -150,7 +179,7 @@ impl Detector {
         out: &mut Verdicts,
     ) {
         self.handle_timeout(now, out);
-        self.order += 1;
+        self.context.order += 1;
         if event.traceparent_malformed {
             out.observations.push(Observation::TraceparentMalformed);
         }
@@ -172,23 +201,24 @@ impl Detector {
     /// Handles the deadlines up to `now`.
     pub fn handle_timeout(&mut self, now: Timestamp, out: &mut Verdicts) {
         while let Some((id, &lease)) = self
+            .context
             .leases
             .first()
             .filter(|(_, lease)| lease.deadline <= now)
         {
-            self.now = self.now.max(lease.deadline);
-            self.order += 1;
+            self.context.now = self.context.now.max(lease.deadline);
+            self.context.order += 1;
             let expired = self.with_token(lease.profile, lease.key, out, |judge, token| {
                 token
                     .position(lease.attempt)
                     .map(|index| judge.expire(token, index))
             });
             if expired.flatten().is_none() {
-                self.leases.close(id);
+                self.context.leases.close(id);
             }
         }
-        self.now = self.now.max(now);
-        for profile in 0..self.profiles.len() {
+        self.context.now = self.context.now.max(now);
+        for profile in 0..self.context.profiles.len() {
             self.settle_due(ProfileId(profile), out);
             self.sweep(ProfileId(profile), out);
         }
@@ -196,7 +226,7 @@ impl Detector {
 
     /// The next deadline, if any; it may already be over when much is due at once.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let lease = self.leases.first().map(|(_, lease)| lease.deadline);
+        let lease = self.context.leases.first().map(|(_, lease)| lease.deadline);
         let settling = self
             .settling
             .iter()
@@ -215,13 +245,14 @@ impl Detector {
     ) {
         self.handle_timeout(now, out);
         let of_connection = self
+            .context
             .leases
             .iter()
             .filter(|lease| lease.connection == Some(connection));
         let mut open: Vec<Lease> = of_connection.copied().collect();
         open.sort_by_key(|lease| lease.order);
         for lease in open {
-            self.order += 1;
+            self.context.order += 1;
             self.with_token(lease.profile, lease.key, out, |judge, token| {
                 if let Some(index) = token.position(lease.attempt) {
                     judge.orphan(token, index);
@@ -233,7 +264,7 @@ impl Detector {
     /// Hands out the lifecycles that still wait for their end; nothing more will come.
     pub fn handle_shutdown(&mut self, now: Timestamp, out: &mut Verdicts) {
         self.handle_timeout(now, out);
-        for profile in (0..self.profiles.len()).map(ProfileId) {
+        for profile in (0..self.context.profiles.len()).map(ProfileId) {
             let Some(table) = &self.tables[profile.0] else {
                 continue;
             };
@@ -259,12 +290,12 @@ impl Detector {
 
     /// Start of the oldest open attempt.
     pub fn oldest_open(&self) -> Option<Timestamp> {
-        self.leases.oldest_start()
+        self.context.leases.oldest_start()
     }
 
     /// Judges a start or an end; returns whether it was new.
     fn judge(&mut self, event: &Event<'_>, source: Source<'_>, out: &mut Verdicts) -> bool {
-        if self.names.sweep_due() {
+        if self.context.names.sweep_due() {
             self.sweep_names();
         }
         let id = self
@@ -276,12 +307,12 @@ impl Detector {
             .client
             .as_deref()
             .or(source.identity)
-            .map(|name| self.names.intern(name));
+            .map(|name| self.context.names.intern(name));
         let sender = Sender {
             client,
             connection: source.connection,
         };
-        if !self.profiles[id.0].accepts(&event.token) {
+        if !self.context.profiles[id.0].accepts(&event.token) {
             self.judge_invalid(id, event, sender, out);
             return true;
         }
@@ -290,7 +321,7 @@ impl Detector {
             event.scope.as_bytes(),
             event.token.as_bytes(),
         ];
-        let key = Key::new(&self.options.hash_key, parts);
+        let key = Key::new(&self.context.options.hash_key, parts);
         let accepted = match event.kind {
             Kind::AttemptStart => self.judge_start(id, key, event, sender, out),
             Kind::CallEnd if event.call.is_some() => {
@@ -299,7 +330,7 @@ impl Detector {
             _ => self.judge_end(id, key, event, sender, out),
         };
         if accepted && let Some(table) = &mut self.tables[id.0] {
-            table.sight(key, self.now);
+            table.sight(key, self.context.now);
         }
         accepted
     }
@@ -316,7 +347,7 @@ impl Detector {
             judge.start(token, event, sender)
         });
         known.unwrap_or_else(|| {
-            let life = Life::new(1, self.now, self.order);
+            let life = Life::new(1, self.context.now, self.context.order);
             self.add_token(id, key, event, life, out, |judge, token| {
                 let index = judge.first_use(token, event, sender);
                 Some(token.who(index))
@@ -333,12 +364,16 @@ impl Detector {
         sender: Sender,
         out: &mut Verdicts,
     ) -> bool {
-        let class = self.profiles[id.0].classify(event);
+        let class = self.context.profiles[id.0].classify(event);
         let known = self.with_token(id, key, out, |judge, token| {
             judge.end(token, event, class, sender)
         });
         known.unwrap_or_else(|| {
-            let life = Life::new(1, self.now - event.duration.unwrap_or_default(), self.order);
+            let life = Life::new(
+                1,
+                self.context.now - event.duration.unwrap_or_default(),
+                self.context.order,
+            );
             self.add_token(id, key, event, life, out, |judge, token| {
                 judge.end(token, event, class, sender);
                 None
@@ -356,10 +391,10 @@ impl Detector {
         sender: Sender,
         out: &mut Verdicts,
     ) -> bool {
-        let class = self.profiles[id.0].classify(event);
+        let class = self.context.profiles[id.0].classify(event);
         let call = event.call.as_deref().unwrap_or_default();
         let table = self.tables[id.0].as_ref();
-        let token = table.and_then(|table| table.get(key, self.now));
+        let token = table.and_then(|table| table.get(key, self.context.now));
         let Some(serial) = token.and_then(|token| token.find_call(sender.client, call)) else {
             out.observations
                 .push(Observation::Call(id, CallOutcome::from(class)));
@@ -371,7 +406,7 @@ impl Detector {
         if accepted == Some(true)
             && let Some(table) = &mut self.tables[id.0]
         {
-            table.sight(key, self.now);
+            table.sight(key, self.context.now);
         }
         accepted.unwrap_or(false)
     }
@@ -385,7 +420,7 @@ impl Detector {
         out: &mut Verdicts,
     ) {
         if event.kind != Kind::AttemptStart {
-            let class = self.profiles[id.0].classify(event);
+            let class = self.context.profiles[id.0].classify(event);
             let ends_call = class.ends_call() || event.max_attempts == Some(event.attempt);
             let whole_call = event.kind == Kind::CallEnd && event.call.is_some();
             if !whole_call {
@@ -398,17 +433,17 @@ impl Detector {
             }
             return;
         }
-        let mut token = self.new_token(event, Life::new(1, self.now, self.order));
+        let mut token = self.new_token(event, Life::new(1, self.context.now, self.context.order));
         let who = Who {
             client: sender.client,
             call: event.call.as_deref().map(text::Text::new),
             attempt: event.attempt,
-            since: self.now,
+            since: self.context.now,
             trace: event.trace,
             serial: 0,
         };
         let facts = Facts::of(&token);
-        self.judge_of(id, Key(0), out).give(
+        self.context.judge(id, Key(0), out).give(
             &mut token,
             &who,
             Verdict::TokenInvalid,
@@ -419,25 +454,10 @@ impl Detector {
 
     fn new_token(&mut self, event: &Event<'_>, life: Life) -> Token {
         let (api, scope) = (
-            self.names.intern(&event.api),
-            self.names.intern(&event.scope),
+            self.context.names.intern(&event.api),
+            self.context.names.intern(&event.scope),
         );
         Token::new(&event.token, api, scope, life)
-    }
-
-    fn judge_of<'a>(&'a mut self, id: ProfileId, key: Key, out: &'a mut Verdicts) -> Judge<'a> {
-        Judge {
-            profile: &self.profiles[id.0],
-            id,
-            options: self.options,
-            key,
-            names: &self.names,
-            leases: &mut self.leases,
-            now: self.now,
-            order: self.order,
-            next_finding: &mut self.next_finding,
-            out,
-        }
     }
 
     /// Changes a token that is known, then everything that follows from its state, and last forgets
@@ -465,32 +485,16 @@ impl Detector {
         change: impl FnOnce(&mut Judge<'_>, &mut Token) -> R,
     ) -> Option<(R, bool)> {
         let table = self.tables[id.0].as_mut()?;
-        let token = table.get_mut(key, self.now)?;
-        let mut judge = Judge {
-            profile: &self.profiles[id.0],
-            id,
-            options: self.options,
-            key,
-            names: &self.names,
-            leases: &mut self.leases,
-            now: self.now,
-            order: self.order,
-            next_finding: &mut self.next_finding,
-            out,
-        };
+        let token = table.get_mut(key, self.context.now)?;
+        let mut judge = self.context.judge(id, key, out);
         let before = token.status;
         let result = change(&mut judge, token);
-        let wait = follow(
-            &mut judge,
-            token,
-            &mut self.undecided,
-            &self.options.hash_key,
-        );
+        let wait = follow(&mut judge, token, &mut self.undecided);
         let after = token.status;
         let crowded = token.is_crowded();
         table.recount(before, after);
         if wait {
-            self.settling[id.0].push_back((self.now + self.profiles[id.0].lease, key));
+            self.settle_later(id, key);
         }
         if after == Status::Unknown && before != Status::Unknown {
             self.report_noted(id, key, out);
@@ -510,142 +514,19 @@ impl Detector {
         change: impl FnOnce(&mut Judge<'_>, &mut Token) -> Option<Who>,
     ) {
         let mut token = self.new_token(event, life);
-        if let Some(who) = change(&mut self.judge_of(id, key, out), &mut token) {
+        if let Some(who) = change(&mut self.context.judge(id, key, out), &mut token) {
             self.compare_fresh(id, key, &mut token, who, out);
         }
-        let mut judge = Judge {
-            profile: &self.profiles[id.0],
-            id,
-            options: self.options,
-            key,
-            names: &self.names,
-            leases: &mut self.leases,
-            now: self.now,
-            order: self.order,
-            next_finding: &mut self.next_finding,
-            out,
-        };
-        if follow(
-            &mut judge,
-            &mut token,
-            &mut self.undecided,
-            &self.options.hash_key,
-        ) {
-            self.settling[id.0].push_back((self.now + self.profiles[id.0].lease, key));
+        let mut judge = self.context.judge(id, key, out);
+        if follow(&mut judge, &mut token, &mut self.undecided) {
+            self.settle_later(id, key);
         }
-        token.last_seen = self.now;
-        let profile = &self.profiles[id.0];
+        token.last_seen = self.context.now;
+        let profile = &self.context.profiles[id.0];
         let capacity = NonZeroUsize::new(profile.capacity).unwrap_or(NonZeroUsize::MIN);
         let table = self.tables[id.0].get_or_insert_with(|| Table::new(capacity, profile.ttl()));
         if let Some((_, removed)) = table.insert(key, token) {
             self.remove(id, removed, out);
         }
     }
-
-    fn place(&self, token: &Token) -> Option<Place> {
-        place(token, &self.names, &self.options.hash_key)
-    }
-
-    /// Hands out lifecycles whose outcome is still unknown one lease after it became so.
-    fn settle_due(&mut self, id: ProfileId, out: &mut Verdicts) {
-        while let Some((deadline, key)) =
-            self.settling[id.0].pop_front_if(|(deadline, _)| *deadline <= self.now)
-        {
-            self.with_token(id, key, out, |judge, token| {
-                token.life.history.queued = false;
-                if token.status == Status::Unknown {
-                    judge.hand_out(token, deadline);
-                }
-            });
-        }
-    }
-
-    /// Removes some of the expired tokens.
-    fn sweep(&mut self, id: ProfileId, out: &mut Verdicts) {
-        for _ in 0..Table::sweep_max() {
-            let removed = self.tables[id.0]
-                .as_mut()
-                .and_then(|table| table.pop_expired(self.now));
-            let Some((_, token)) = removed else { return };
-            self.remove(id, token, out);
-        }
-    }
-
-    /// Undoes what a token that left its table still holds, and counts why it left.
-    fn remove(&mut self, id: ProfileId, mut token: Token, out: &mut Verdicts) {
-        let profile = &self.profiles[id.0];
-        let expired = self.now >= token.last_seen + profile.ttl();
-        let in_window = self.now < token.last_seen + profile.window;
-        let reason = match (expired, in_window) {
-            (true, _) => Removal::Expired,
-            (false, true) => Removal::EvictedInWindow,
-            (false, false) => Removal::EvictedInRetention,
-        };
-        out.observations.push(Observation::Removed(id, reason));
-        if reason == Removal::EvictedInWindow {
-            out.observations.push(Observation::Gap(Gap::Evicted));
-        }
-        if let Some(place) = token.place.take() {
-            self.undecided.remove(&place);
-        }
-        let mut judge = self.judge_of(id, Key(0), out);
-        judge.hand_out(&mut token, judge.now);
-        judge.release(&token);
-    }
-
-    /// Forgets the names that no token uses any more.
-    fn sweep_names(&mut self) {
-        let tables = &self.tables;
-        self.names.sweep(|mark| {
-            for token in tables.iter().flatten().flat_map(Table::iter) {
-                token.mark_names(mark);
-            }
-        });
-    }
-}
-
-/// What follows from a token's new state: status, its place among the undecided, its span.
-/// Returns whether a later look at its span is needed.
-fn follow(
-    judge: &mut Judge<'_>,
-    token: &mut Token,
-    undecided: &mut Undecided,
-    hash_key: &[u8; 16],
-) -> bool {
-    token.status = token.derive_status();
-    let open = matches!(token.status, Status::InFlight | Status::Unknown);
-    if !open {
-        token.life.note = None;
-    }
-    let life = (token.life.first_start, token.life.order);
-    let stays = open
-        && token
-            .place
-            .is_some_and(|place| (place.first_start, place.order) == life);
-    if !stays && let Some(place) = token.place.take() {
-        undecided.remove(&place);
-    }
-    if open && token.place.is_none() {
-        token.place = place(token, judge.names, hash_key);
-        if let Some(place) = token.place {
-            undecided.insert(place, judge.key);
-        }
-    }
-    judge.settle(token)
-}
-
-/// Where a token stands among the undecided, if its request is known.
-fn place(token: &Token, names: &Names, hash_key: &[u8; 16]) -> Option<Place> {
-    let fp = token.life.fp()?;
-    let parts = [
-        names.get(token.api).as_bytes(),
-        names.get(token.scope).as_bytes(),
-        fp.identity(),
-    ];
-    let request = Key::new(hash_key, parts);
-    Some(Place {
-        request,
-        first_start: token.life.first_start,
-        order: token.life.order,
-    })
 }

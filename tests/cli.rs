@@ -21,7 +21,7 @@ fn oncewatch(arguments: &[&str], input: &str) -> Output {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oncewatch"));
-    let ours = |name: &str| name.starts_with("ONCEWATCH_");
+    let ours = |name: &str| name.starts_with("ONCEWATCH_") || name.starts_with("OTEL_");
     for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
         command.env_remove(name);
     }
@@ -334,6 +334,24 @@ fn check_config_prints_what_reads_back_and_never_the_key() {
 }
 
 #[test]
+fn check_config_also_reads_the_variables_of_opentelemetry() {
+    let with = |name: &str, value: &str, arguments: &[&str]| {
+        let mut check = command(arguments);
+        check.env(name, value).output().unwrap()
+    };
+    let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let good = with(name, "http://collector:4318", &["check-config"]);
+    assert!(stdout(&good).contains("spans are exported to http://collector:4318/"));
+    let bad = with(name, "not a url", &["check-config", "--spans=some"]);
+    assert_eq!(code(&bad), Some(2));
+    let text = stderr(&bad);
+    assert!(
+        text.contains("spans (from flag --spans)") && text.contains(name),
+        "{text}"
+    );
+}
+
+#[test]
 fn send_checks_its_events_sends_the_good_ones_and_names_the_bad() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("events.sock");
@@ -369,7 +387,7 @@ fn send_checks_its_events_sends_the_good_ones_and_names_the_bad() {
         "line 3: malformed",
         "line 4: missing_field: token",
         "sent 2 events",
-        "2 lines were not",
+        "not sent: 2 unusable lines",
     ] {
         assert!(text.contains(part), "{part}\n--- in ---\n{text}");
     }
@@ -419,6 +437,29 @@ fn a_closed_pipe_ends_quietly() {
             "{arguments:?}"
         );
     }
+}
+
+#[test]
+fn explanations_name_only_metrics_that_exist() {
+    use oncewatch::detect::verdict::Verdict;
+    let profiles = oncewatch::detect::profile::profiles(&toml::Table::new(), None).unwrap();
+    let active = [profiles[0].name.to_string()];
+    let metrics = oncewatch::metrics::Metrics::new(&profiles, &active);
+    let families = metrics.registry.gather();
+    let known: Vec<&str> = families.iter().map(|family| family.name()).collect();
+    let mut seen = 0;
+    for verdict in Verdict::ALL {
+        let e = verdict.explanation();
+        let text = [e.remedy, e.what, e.why, e.retry, e.confirm, e.fix].join(" ");
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        for (at, _) in text.match_indices("oncewatch_") {
+            let name = text[at..].split(|c| !is_name(c)).next().unwrap();
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(known.contains(&name), "{verdict}: {name}");
+            seen += 1;
+        }
+    }
+    assert!(seen > Verdict::ALL.len());
 }
 
 #[test]

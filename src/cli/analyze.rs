@@ -10,15 +10,17 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::terminal::counted;
 use super::{Environment, Failure, SettingFlags};
-use crate::config::{self, Settings};
+use crate::config::{Flags, Settings};
+use crate::daemon;
 use crate::detect::event::{Event, Kind, Reason};
 use crate::detect::finding::{Observation, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::verdict::Severity;
 use crate::detect::{Detector, Options, Source as Sender, Trace};
 use crate::edge::clock;
-use crate::edge::display::{HashKey, TokenDisplay};
+use crate::edge::display::TokenDisplay;
 use merge::Place;
 use report::Report;
 use source::Source;
@@ -92,17 +94,20 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
             Format::Json => Report::json(display),
             Format::Table => Report::table(display),
         },
-        progress: progress_bar(&sources),
+        progress: progress_bar(&sources, arguments.format),
     };
     let begun = clock::now();
     let read = merge::run(sources, &mut judge)?;
     if let Some(bar) = &judge.progress {
         bar.finish_and_clear();
     }
-    judge.report.finish()?;
+    judge.report.write_block()?;
     unreadable.extend(read.iter().map(|(name, error)| cannot_read(name, error)));
     let mut err = anstream::stderr().lock();
     let took = clock::now().since(begun);
+    if std::io::stdout().is_terminal() {
+        let _ = writeln!(err);
+    }
     // Who closed standard error does not want the summary.
     let _ = judge
         .tally
@@ -114,7 +119,8 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
     match (unreadable.is_empty(), arguments.fail_on) {
         (false, _) => Err(Failure::Failed(unreadable.join("\n"))),
         (true, Some(least)) if found > 0 => Err(Failure::Found(format!(
-            "--fail-on {least}: {found} verdicts of this severity or worse"
+            "--fail-on {least}: {} of this severity or worse",
+            counted(found, "verdict")
         ))),
         _ => Ok(()),
     }
@@ -142,19 +148,14 @@ impl Judge {
             }
         }
         self.tally.confirmed += self.out.confirmed.len() as u64;
-        if self.out.findings.is_empty() {
-            return Ok(());
+        for finding in &self.out.findings {
+            self.report.write(finding)?;
         }
         let report = &mut self.report;
-        let findings = &self.out.findings;
-        let mut write = || {
-            findings
-                .iter()
-                .try_for_each(|finding| report.write(finding))
-        };
         match &self.progress {
-            Some(bar) if report_would_draw(bar) => bar.suspend(write),
-            _ => write(),
+            _ if !report.is_due() => Ok(()),
+            Some(bar) => bar.suspend(|| report.write_block()),
+            None => report.write_block(),
         }
     }
 
@@ -174,16 +175,13 @@ impl Judge {
     }
 }
 
-/// Whether output and progress bar would meet on one terminal.
-fn report_would_draw(bar: &indicatif::ProgressBar) -> bool {
-    !bar.is_hidden() && std::io::stdout().is_terminal()
-}
-
-/// A progress bar for what takes longer than a moment, on a terminal only.
-fn progress_bar(sources: &[Source]) -> Option<indicatif::ProgressBar> {
+/// A progress bar for what takes longer than a moment, on a terminal only, and not between lines of
+/// JSON.
+fn progress_bar(sources: &[Source], format: Format) -> Option<indicatif::ProgressBar> {
     const WORTH_BYTES: u64 = 16 << 20;
     let bytes: u64 = sources.iter().filter_map(|source| source.bytes_total).sum();
-    if bytes < WORTH_BYTES || !std::io::stderr().is_terminal() {
+    let mixed = format == Format::Json && std::io::stdout().is_terminal();
+    if bytes < WORTH_BYTES || mixed || !std::io::stderr().is_terminal() {
         return None;
     }
     let template = "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
@@ -192,33 +190,25 @@ fn progress_bar(sources: &[Source]) -> Option<indicatif::ProgressBar> {
 }
 
 fn options(min_severity: Severity) -> Result<Options, Failure> {
-    let mut hash_key = [0; 16];
-    // 16 bytes are never given in part.
-    rustix::rand::getrandom(&mut hash_key, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
     Ok(Options {
         detail: min_severity,
         trace: Trace::Off,
-        hash_key,
+        hash_key: daemon::table_key().map_err(no_random_bytes)?,
     })
 }
 
 /// Tokens in full unless the flag says otherwise: the input has them anyway, so neither file nor
 /// environment, which are made for the sidecar, hide them here.
-fn token_display(settings: &Settings, flags: &config::Flags) -> Result<TokenDisplay, Failure> {
-    if !flags.contains_key("token-display") {
-        return Ok(TokenDisplay::Full);
+fn token_display(settings: &Settings, flags: &Flags) -> Result<TokenDisplay, Failure> {
+    if flags.contains_key("token-display") {
+        daemon::token_display(settings).map_err(no_random_bytes)
+    } else {
+        Ok(TokenDisplay::Full)
     }
-    let key = match &settings.token_hash_key {
-        Some(secret) => Ok(HashKey::from_secret(secret.bytes())),
-        None => HashKey::random(),
-    };
-    let key = key.map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
-    Ok(match settings.token_display {
-        config::TokenDisplay::Hash => TokenDisplay::Hash(key),
-        config::TokenDisplay::Prefix => TokenDisplay::Prefix(key),
-        config::TokenDisplay::Full => TokenDisplay::Full,
-    })
+}
+
+fn no_random_bytes(error: std::io::Error) -> Failure {
+    Failure::Failed(format!("no random bytes: {error}"))
 }
 
 fn cannot_read(name: &str, error: &std::io::Error) -> String {

@@ -5,8 +5,9 @@ use std::io::Write;
 use super::Failure;
 use crate::config::catalogue::SETTINGS;
 use crate::config::{Origin, Settings, toml_text};
+use crate::edge::spans::SpanSettings;
 
-pub fn run(settings: &Settings) -> Result<(), Failure> {
+pub fn run(settings: &Settings, spans: Option<&SpanSettings>) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     writeln!(out, "# Effective settings of oncewatch. Valid.\n")?;
     for setting in SETTINGS {
@@ -17,6 +18,13 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
             None if origin == Origin::Default => writeln!(out, "# {name} is not set")?,
             None => writeln!(out, "# {name} is hidden  # {origin}")?,
         }
+    }
+    match spans {
+        Some(spans) => writeln!(out, "# spans are exported to {}", spans.endpoint)?,
+        None => writeln!(
+            out,
+            "# spans are not exported: no OTEL_EXPORTER_OTLP_ENDPOINT"
+        )?,
     }
     for profile in &settings.profiles {
         let name = &*profile.name;

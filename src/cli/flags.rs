@@ -49,14 +49,10 @@ pub struct Environment<'a> {
 
 impl Environment<'_> {
     /// The stream socket that a sender finds: what `ONCEWATCH_SOCKET` says, else the first default
-    /// that exists, else the first.
+    /// that is there.
     pub fn socket(&self) -> PathBuf {
         let given = (self.lookup)("ONCEWATCH_SOCKET").filter(|path| !path.is_empty());
-        given.map(PathBuf::from).unwrap_or_else(|| {
-            let mut candidates = config::socket_candidates(self.lookup);
-            let found = candidates.iter().position(|path| path.exists());
-            candidates.swap_remove(found.unwrap_or(0))
-        })
+        given.map_or_else(|| config::found_socket(self.lookup), PathBuf::from)
     }
 }
 

@@ -10,6 +10,7 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::{Map, Value};
 
+use super::terminal::counted;
 use super::{Environment, Failure};
 use crate::config::LINE_BYTES_MAX;
 use crate::detect::event::Event;
@@ -173,22 +174,28 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
         None => sender.copy(io::stdin().lock()),
     };
     let (sent, bad) = (sender.sent, sender.bad);
-    let _ = writeln!(io::stderr(), "sent {sent} events to {}", path.display());
+    let _ = writeln!(
+        io::stderr(),
+        "sent {} to {}",
+        counted(sent, "event"),
+        path.display()
+    );
     result.map_err(|error| {
         let error = match error.kind() {
             io::ErrorKind::WouldBlock => "the sidecar does not take any more data".to_owned(),
             io::ErrorKind::BrokenPipe => "the sidecar closed the connection".to_owned(),
             _ => error.to_string(),
         };
-        Failure::Failed(format!("stopped after {sent} events: {error}"))
+        Failure::Failed(format!("stopped after {}: {error}", counted(sent, "event")))
     })?;
     if let Some(hold) = arguments.hold {
         std::thread::sleep(hold);
     }
     match bad {
         0 => Ok(()),
-        n => Err(Failure::Failed(format!(
-            "{n} lines were not usable events and were not sent"
+        bad => Err(Failure::Failed(format!(
+            "not sent: {}",
+            counted(bad, "unusable line")
         ))),
     }
 }

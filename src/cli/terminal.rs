@@ -113,6 +113,12 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
+/// `1 event`, `2 events`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +151,8 @@ mod tests {
             ("2023-11-14", "22:13:20.500")
         );
         assert_eq!(grouped(1_234_567), "1 234 567");
+        assert_eq!(counted(1, "event"), "1 event");
+        assert_eq!(counted(0, "event"), "0 events");
         assert_eq!(
             (grouped(0), grouped(999), grouped(1000)),
             ("0".into(), "999".into(), "1 000".into())

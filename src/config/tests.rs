@@ -44,12 +44,6 @@ fn defaults_are_those_of_the_specification() {
         settings.api,
         ["dynamodb.TransactWriteItems", "dynamodb.ExecuteTransaction"]
     );
-    let candidates =
-        socket_candidates(&|name| (name == "XDG_RUNTIME_DIR").then(|| "/nowhere".into()));
-    assert_eq!(candidates[0], Path::new("/run/oncewatch/events.sock"));
-    assert_eq!(candidates[1], Path::new("/nowhere/oncewatch/events.sock"));
-    assert_eq!(candidates.len(), 3);
-    assert!(candidates[..2].contains(&settings.socket));
 }
 
 #[test]

@@ -189,7 +189,7 @@ impl Judge<'_> {
         let attempt = &token.attempts[index];
         let current = attempt.life == token.life.number;
         let silent = self.profile.mismatch == MismatchPolicy::Silent;
-        if silent && current && !token.is_same_request(attempt) {
+        if silent && !token.is_same_request(attempt) {
             return;
         }
         token.record_success(index);

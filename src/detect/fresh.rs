@@ -46,7 +46,7 @@ impl Detector {
         let (Some(place), Some(table)) = (self.place(fresh), self.tables[id.0].as_mut()) else {
             return;
         };
-        let (now, window) = (self.now, self.profiles[id.0].window);
+        let (now, window) = (self.context.now, self.context.profiles[id.0].window);
         let candidates = self.undecided.latest(place.request);
         let candidates: Vec<Key> = candidates
             .filter(|(place, other)| *other != key && now < place.first_start + window)
@@ -65,7 +65,8 @@ impl Detector {
         if let Some((facts, pointer)) = reported {
             self.reported_fresh.add(fresh.born);
             let verdict = Verdict::FreshTokenAfterUnknown;
-            self.judge_of(id, key, out)
+            self.context
+                .judge(id, key, out)
                 .give(fresh, &who, verdict, facts, pointer);
             return;
         }
@@ -91,7 +92,7 @@ impl Detector {
 
     /// The outcome of a token became unknown; was its request sent under a fresh one meanwhile?
     pub(super) fn report_noted(&mut self, id: ProfileId, key: Key, out: &mut Verdicts) {
-        let now = self.now;
+        let now = self.context.now;
         let Some(table) = self.tables[id.0].as_mut() else {
             return;
         };
@@ -127,9 +128,9 @@ impl Detector {
             self.with_token(id, note.key, out, report);
         } else {
             // The fresh token is forgotten by now; what it did is not.
-            let life = Life::new(1, note.who.since, self.order);
+            let life = Life::new(1, note.who.since, self.context.order);
             let mut fresh = Token::new(&note.text.to_string(), api, scope, life);
-            report(&mut self.judge_of(id, note.key, out), &mut fresh);
+            report(&mut self.context.judge(id, note.key, out), &mut fresh);
         }
     }
 }

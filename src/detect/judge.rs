@@ -184,6 +184,7 @@ impl Judge<'_> {
             number: event.attempt,
             life,
             life_start: token.life.first_start,
+            was_other: false,
             start,
             order: None,
             print: Print {
@@ -240,7 +241,7 @@ impl Judge<'_> {
     /// Closes an attempt, or corrects how it was closed.
     pub fn close(&mut self, token: &mut Token, index: usize, by: ClosedBy, class: Class) {
         let attempt = &token.attempts[index];
-        let other = attempt.life == token.life.number && !token.is_same_request(attempt);
+        let other = !token.is_same_request(attempt);
         let progress = Progress::Closed {
             by,
             class,

@@ -48,7 +48,8 @@ impl fmt::Display for Lasted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds {
-            0..60 => write!(f, "{} s", (self.0.as_secs_f64() * 1000.0).round() / 1000.0),
+            0 => write!(f, "{} ms", self.0.as_micros() as f64 / 1000.0),
+            1..60 => write!(f, "{} s", (self.0.as_secs_f64() * 1000.0).round() / 1000.0),
             60..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
             3600..86_400 => write!(f, "{} h {} min", seconds / 3600, seconds % 3600 / 60),
             _ => write!(f, "{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),

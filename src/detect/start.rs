@@ -6,7 +6,7 @@ use super::judge::{Judge, Sender};
 use super::message::Facts;
 use super::profile::Zone;
 use super::text::Text;
-use super::token::{Life, Prediction, Print, Token, Who, same};
+use super::token::{Prediction, Print, Token, Who, same};
 use super::verdict::Verdict;
 
 /// What a start is to a token that is known.
@@ -151,7 +151,7 @@ impl Judge<'_> {
         };
         if begins_anew(verdict, status) {
             self.hand_out(token, self.now);
-            token.life = Life::new(token.life.number + 1, self.now, self.order);
+            token.begin_anew(self.now, self.order);
         }
         let call = self.add_call(token, event, sender.client);
         let repairs = verdict == Verdict::SafeRetry && status == Status::Rejected;

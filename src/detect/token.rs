@@ -1,218 +1,24 @@
 //! What is remembered of one token, and the status that follows from it (SPEC §3).
 
-use super::finding::{Gap, Mark, Status};
+mod attempt;
+mod life;
+
+use super::finding::{Gap, Status};
 use super::judge::Pointer;
 use super::leases::LeaseId;
 use super::names::NameId;
-use super::profile::Class;
-use super::table::Key;
 use super::text::Text;
 use super::time::Timestamp;
-use super::trace::TraceContext;
 use super::undecided::Place;
-use super::verdict::Verdict;
 use super::{ATTEMPTS_MAX, CALLS_MAX, OPEN_ATTEMPTS_MAX};
+
+pub use attempt::{Attempt, Call, ClosedBy, Prediction, Print, Progress, Who, same};
+pub use life::{Answer, History, Life, Note, Success};
 
 /// Fingerprints of successes remembered per token.
 pub const SUCCESSES_MAX: usize = 4;
 /// Distinct fingerprints in starts that make a token hard-coded.
 pub const HARD_CODED_AT: usize = 3;
-
-/// The two fingerprints of a request; either may be missing.
-#[derive(Clone, Debug, Default)]
-pub struct Print {
-    pub fp: Option<Text>,
-    pub raw: Option<Text>,
-}
-
-/// Whether two requests are the same as far as their fingerprints tell.
-pub fn same(a: Option<&Text>, b: Option<&Text>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a == b,
-        _ => true,
-    }
-}
-
-/// One attempt, named so that it can be told after the attempt itself is forgotten.
-#[derive(Clone, Debug)]
-pub struct Who {
-    pub client: Option<NameId>,
-    pub call: Option<Text>,
-    pub attempt: u64,
-    pub since: Timestamp,
-    pub trace: Option<TraceContext>,
-    pub serial: u32,
-}
-
-/// One logical SDK call, or one start without a call id.
-#[derive(Debug)]
-pub struct Call {
-    pub serial: u32,
-    pub client: Option<NameId>,
-    pub id: Option<Text>,
-    pub max_attempts: Option<u64>,
-    /// Whether its end has been counted.
-    pub counted: bool,
-    /// Class of its `call_end`.
-    pub ended: Option<Class>,
-    /// Whether `in_progress_remote` was given.
-    pub remote_given: bool,
-    /// Whether its attempt 1 was seen.
-    pub first_seen: bool,
-    /// Highest attempt number seen.
-    pub last_number: u64,
-}
-
-/// Why an attempt is no longer open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClosedBy {
-    OwnEnd,
-    Lease,
-    Disconnect,
-    NextAttempt,
-    CallEnd,
-}
-
-/// Whether an attempt is open.
-#[derive(Clone, Copy, Debug)]
-pub enum Progress {
-    Open(LeaseId),
-    Closed {
-        by: ClosedBy,
-        class: Class,
-        at: Timestamp,
-        order: u64,
-        resolved: bool,
-    },
-}
-
-/// A start verdict that may still come true, and the finding that said it.
-#[derive(Clone, Copy, Debug)]
-pub struct Prediction {
-    pub verdict: Verdict,
-    pub finding: u64,
-}
-
-/// One request on the wire.
-#[derive(Debug)]
-pub struct Attempt {
-    pub serial: u32,
-    /// Serial number of its call.
-    pub call: u32,
-    pub client: Option<NameId>,
-    pub number: u64,
-    /// The lifecycle it belongs to.
-    pub life: u32,
-    /// First start of that lifecycle.
-    pub life_start: Timestamp,
-    pub start: Timestamp,
-    /// Order of input of its start; `None` if only its end was seen.
-    pub order: Option<u64>,
-    pub print: Print,
-    pub trace: Option<TraceContext>,
-    pub verdict: Option<Verdict>,
-    pub prediction: Option<Prediction>,
-    pub start_seen: bool,
-    pub end_seen: bool,
-    pub progress: Progress,
-}
-
-impl Attempt {
-    pub fn is_open(&self) -> bool {
-        matches!(self.progress, Progress::Open(_))
-    }
-
-    /// Ended without telling the outcome, and nothing told it since. An attempt that was known to be
-    /// another request than its lifecycle's when it ended is never unresolved: it says nothing.
-    pub fn is_unresolved(&self) -> bool {
-        matches!(self.progress, Progress::Closed { class, resolved: false, .. } if class.is_ambiguous())
-    }
-
-    /// Closed by something that its own end may still correct.
-    pub fn closed_by(&self, causes: &[ClosedBy]) -> bool {
-        matches!(self.progress, Progress::Closed { by, .. } if causes.contains(&by))
-    }
-}
-
-/// The first success of a lifecycle.
-#[derive(Clone, Debug)]
-pub struct Success {
-    pub at: Timestamp,
-    pub who: Who,
-}
-
-/// The last definite answer that was none of success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Cancelled,
-    Rejected,
-}
-
-/// The newer token that repeats this one's request (fine print 11 b).
-#[derive(Clone, Debug)]
-pub struct Note {
-    pub key: Key,
-    pub born: u64,
-    pub text: Text,
-    pub who: Who,
-}
-
-/// From a first start to the start that begins anew.
-#[derive(Debug)]
-pub struct Life {
-    pub number: u32,
-    pub first_start: Timestamp,
-    /// Order of input of the event that began it.
-    pub order: u64,
-    pub success: Option<Success>,
-    pub print: Option<(Print, Who)>,
-    pub answer: Option<Answer>,
-    pub mismatch_seen: bool,
-    /// A forgotten attempt's outcome is unknown.
-    pub forgotten_unresolved: bool,
-    /// Whether its unknown outcome was reported as repeated under a fresh token.
-    pub reported: bool,
-    pub note: Option<Box<Note>>,
-    /// Trace of its first attempt that had one.
-    pub trace: Option<TraceContext>,
-    pub history: History,
-}
-
-/// What of a lifecycle still waits to be handed out for its span.
-#[derive(Debug, Default)]
-pub struct History {
-    /// Findings and verdicts on ends, not yet handed out.
-    pub marks: Vec<Mark>,
-    /// Whether there is anything new that is worth a span.
-    pub pending: bool,
-    /// Order of input up to which attempts were handed out.
-    pub handed_out: Option<u64>,
-    /// Whether a deadline for handing it out is set.
-    pub queued: bool,
-}
-
-impl Life {
-    pub fn new(number: u32, first_start: Timestamp, order: u64) -> Self {
-        Self {
-            number,
-            first_start,
-            order,
-            success: None,
-            print: None,
-            answer: None,
-            mismatch_seen: false,
-            forgotten_unresolved: false,
-            reported: false,
-            note: None,
-            trace: None,
-            history: History::default(),
-        }
-    }
-
-    pub fn fp(&self) -> Option<&Text> {
-        self.print.as_ref().and_then(|(print, _)| print.fp.as_ref())
-    }
-}
 
 /// A fingerprint seen in a start.
 #[derive(Debug)]
@@ -325,9 +131,20 @@ impl Token {
         }
     }
 
-    /// Whether an attempt of the current lifecycle is the lifecycle's request, as far as is known.
+    /// Whether an attempt is its lifecycle's request, as far as is known.
     pub fn is_same_request(&self, attempt: &Attempt) -> bool {
-        same(attempt.print.fp.as_ref(), self.life.fp())
+        match attempt.life == self.life.number {
+            true => same(attempt.print.fp.as_ref(), self.life.fp()),
+            false => !attempt.was_other,
+        }
+    }
+
+    /// Begins a new lifecycle. What came before keeps what its own lifecycle said of it.
+    pub fn begin_anew(&mut self, now: Timestamp, order: u64) {
+        for index in 0..self.attempts.len() {
+            self.attempts[index].was_other = !self.is_same_request(&self.attempts[index]);
+        }
+        self.life = Life::new(self.life.number + 1, now, order);
     }
 
     /// Attempts of the current lifecycle.

@@ -90,17 +90,17 @@ impl Detector {
 
     /// All open attempts, in order of their start.
     pub fn open_attempts(&self) -> Vec<OpenAttempt> {
-        let mut leases: Vec<_> = self.leases.iter().collect();
+        let mut leases: Vec<_> = self.context.leases.iter().collect();
         leases.sort_by_key(|lease| lease.order);
         let open = leases.into_iter().filter_map(|lease| {
             let token = self.tables[lease.profile.0]
                 .as_ref()?
-                .get(lease.key, self.now)?;
+                .get(lease.key, self.context.now)?;
             let attempt = &token.attempts[token.position(lease.attempt)?];
             Some(OpenAttempt {
-                api: self.names.get(token.api).into(),
+                api: self.context.names.get(token.api).into(),
                 token: token.text.to_string().into(),
-                attempt: record(token, attempt, &self.names),
+                attempt: record(token, attempt, &self.context.names),
             })
         });
         open.collect()
@@ -117,14 +117,15 @@ impl Detector {
     }
 
     fn is_live_of(&self, table: &Table, token: &Token, api: Option<&str>) -> bool {
-        self.now < table.expires(token) && api.is_none_or(|api| self.names.get(token.api) == api)
+        self.context.now < table.expires(token)
+            && api.is_none_or(|api| self.context.names.get(token.api) == api)
     }
 
     fn view(&self, table: &Table, token: &Token) -> TokenView {
         TokenView {
-            api: self.names.get(token.api).into(),
+            api: self.context.names.get(token.api).into(),
             token: token.text.to_string().into(),
-            scope: self.names.get(token.scope).into(),
+            scope: self.context.names.get(token.scope).into(),
             status: token.status,
             first_start: token.life.first_start,
             first_success: token.life.success.as_ref().map(|success| success.at),
@@ -134,7 +135,7 @@ impl Detector {
             attempts: token
                 .attempts
                 .iter()
-                .map(|attempt| record(token, attempt, &self.names))
+                .map(|attempt| record(token, attempt, &self.context.names))
                 .collect(),
         }
     }

@@ -48,7 +48,7 @@ impl Report {
         }
     }
 
-    /// Writes one finding, or keeps it for the block it belongs to.
+    /// Writes one finding, or keeps it for the block it belongs to; see [`Self::is_due`].
     pub fn write(&mut self, finding: &Finding) -> io::Result<()> {
         let display = &self.display;
         match &mut self.table {
@@ -60,12 +60,15 @@ impl Report {
             Some(block) => {
                 let row = block.row(finding, display);
                 block.rows.push(row);
-                if block.rows.len() >= BLOCK_ROWS {
-                    block.write(&mut self.out)?;
-                }
                 Ok(())
             }
         }
+    }
+
+    /// Whether a block is complete and should be written before the next finding.
+    pub fn is_due(&self) -> bool {
+        let block = self.table.as_ref();
+        block.is_some_and(|block| block.rows.len() >= BLOCK_ROWS)
     }
 
     /// Passes on what is complete; rows of a table wait for their block.
@@ -73,8 +76,8 @@ impl Report {
         self.out.flush()
     }
 
-    /// Writes what is left.
-    pub fn finish(&mut self) -> io::Result<()> {
+    /// Writes what was kept.
+    pub fn write_block(&mut self) -> io::Result<()> {
         if let Some(block) = &mut self.table {
             block.write(&mut self.out)?;
         }
@@ -110,7 +113,7 @@ impl Block {
         let message = printable(&finding.message);
         match self.layout {
             Layout::Stacked(_) => {
-                let mut who = format!("token {token}, {api}");
+                let mut who = format!("{api}\ntoken {token}");
                 if let Some(client) = client {
                     who += &format!("\nclient {client}");
                 }

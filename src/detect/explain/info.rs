@@ -17,7 +17,7 @@ pub const FIRST_USE: Explanation = Explanation {
 pub const SDK_RETRY: Explanation = Explanation {
     remedy: "Nothing to do: the SDK repeats the token by itself, as it should.",
     what: "A further attempt of a call that is already known, by its call id: the SDK's own retry. AWS SDKs make the token once for each call, outside their retry loop, so all attempts carry it.",
-    why: "It costs latency, and a read capacity unit per item when the first attempt had in fact succeeded. Many of them mean that the network, the timeouts or the server are in trouble.",
+    why: "It costs latency, and read capacity when the first attempt had in fact succeeded. Many of them mean that the network, the timeouts or the server are in trouble.",
     retry: "Yes: with the same token any number of attempts inside the 10 minute window apply the transaction at most once.",
     confirm: count!(
         "sdk_retry",

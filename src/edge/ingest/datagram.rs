@@ -1,6 +1,7 @@
 //! The datagram socket: one or more whole events a datagram.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +49,7 @@ pub(super) async fn receive(
     }
     drop(file);
     let _ = tokio::time::timeout(DRAIN, async {
-        // The runtime may not know yet of what arrived last; while we yield it looks.
-        tokio::task::yield_now().await;
-        while let Ok(true) = receiver.turn() {
+        while let Ok(Some(())) = receiver.receive_now() {
             tokio::task::yield_now().await;
         }
     })
@@ -97,23 +96,39 @@ impl Receiver {
     /// Receives a number of datagrams; whether there may be more.
     fn turn(&mut self) -> io::Result<bool> {
         for received in 0..DATAGRAMS_PER_TURN {
-            let (socket, buffer) = (&self.socket, &mut self.buffer[..]);
-            let answer = socket.try_io(Interest::READABLE, || {
-                Ok(rustix::net::recv(socket, buffer, RecvFlags::TRUNC)?)
-            });
-            match answer {
-                Ok((kept, sent)) => self.take(kept, sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if received > 0 {
-                        self.pacer.note(received, self.queue_safe);
-                    }
-                    return Ok(false);
+            if self.receive_ready()?.is_none() {
+                if received > 0 {
+                    self.pacer.note(received, self.queue_safe);
                 }
-                Err(error) => return Err(error),
+                return Ok(false);
             }
         }
         self.pacer.note(DATAGRAMS_PER_TURN, self.queue_safe);
         Ok(true)
+    }
+
+    /// One datagram, if the runtime has heard of one.
+    fn receive_ready(&mut self) -> io::Result<Option<()>> {
+        let (socket, buffer) = (&self.socket, &mut self.buffer[..]);
+        let answer = socket.try_io(Interest::READABLE, || receive_one(socket, buffer));
+        self.judge(answer)
+    }
+
+    /// One datagram, if there is one: of what arrived last the runtime may not have heard yet.
+    fn receive_now(&mut self) -> io::Result<Option<()>> {
+        let answer = receive_one(&self.socket, &mut self.buffer);
+        self.judge(answer)
+    }
+
+    fn judge(&self, answer: io::Result<(usize, usize)>) -> io::Result<Option<()>> {
+        match answer {
+            Ok((kept, sent)) => {
+                self.take(kept, sent);
+                Ok(Some(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Of a datagram that was too long, the lines that arrived whole still count.
@@ -130,4 +145,10 @@ impl Receiver {
         let lines = Lines::whole(text, self.shared.limits.line_bytes_max.get());
         self.shared.take(lines, source);
     }
+}
+
+/// Bytes kept and bytes sent of one datagram.
+fn receive_one(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
+    let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+    Ok(rustix::net::recv(socket, buffer, flags)?)
 }

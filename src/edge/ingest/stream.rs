@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::net::SocketFlags;
+use rustix::net::{RecvFlags, SocketFlags};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
@@ -253,32 +253,6 @@ impl<'a, R: AsyncRead + Unpin> Reader<'a, R> {
         }
     }
 
-    /// Reads what is there already, until the deadline; whether the client has closed the stream.
-    /// Half a line is dropped: the client may have sent the rest later.
-    pub(super) async fn drain(&mut self) -> bool {
-        let deadline = pin!(tokio::time::sleep(DRAIN));
-        let rest = async {
-            // The runtime may not know yet of what arrived last; while we yield it looks.
-            tokio::task::yield_now().await;
-            let mut reads = 0;
-            loop {
-                match std::future::poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await {
-                    Poll::Ready(true) => reads += 1,
-                    Poll::Ready(false) => return true,
-                    Poll::Pending => return false,
-                }
-                if reads % READS_PER_TURN == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
-        };
-        tokio::select! {
-            biased;
-            () = deadline => false,
-            closed = rest => closed,
-        }
-    }
-
     /// One read; false at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         SCRATCH.with_borrow_mut(|scratch| {
@@ -289,19 +263,53 @@ impl<'a, R: AsyncRead + Unpin> Reader<'a, R> {
                 self.framer.shrink();
                 return Poll::Pending;
             };
-            let chunk = buffer.filled();
             // A reset is an end like any other: the client is gone.
-            let open = read.is_ok() && !chunk.is_empty();
-            let lines = if open {
-                self.framer.feed(chunk)
-            } else {
-                Lines::whole(self.framer.finish().unwrap_or_default(), usize::MAX)
-            };
-            let messages = self.shared.take(lines, self.source);
+            let chunk = read.map_or(&[][..], |()| buffer.filled());
+            let messages = self.take(chunk);
+            let open = !chunk.is_empty();
             if let Some(pacer) = self.pacer.filter(|_| open) {
                 pacer.note(messages.max(1), WRITES_QUEUED_MAX);
             }
             Poll::Ready(open)
+        })
+    }
+
+    /// Hands on the lines of one read; an empty one is the end of the stream.
+    fn take(&mut self, chunk: &[u8]) -> usize {
+        let lines = if chunk.is_empty() {
+            Lines::whole(self.framer.finish().unwrap_or_default(), usize::MAX)
+        } else {
+            self.framer.feed(chunk)
+        };
+        self.shared.take(lines, self.source)
+    }
+}
+
+impl Reader<'_, tokio::net::UnixStream> {
+    /// Reads what is there already, until the deadline; whether the client has closed the stream.
+    /// Half a line is dropped: the client may have sent the rest later.
+    pub(super) async fn drain(&mut self) -> bool {
+        let rest = async {
+            loop {
+                match self.read_now() {
+                    Ok(true) => tokio::task::yield_now().await,
+                    Ok(false) => return true,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                    Err(_) => return true,
+                }
+            }
+        };
+        tokio::time::timeout(DRAIN, rest).await.unwrap_or(false)
+    }
+
+    /// One read; false at the end of the stream. Asks the system itself, since the runtime may not
+    /// have heard yet of what arrived last.
+    fn read_now(&mut self) -> io::Result<bool> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (length, _) =
+                rustix::net::recv(&self.stream, &mut scratch[..], RecvFlags::DONTWAIT)?;
+            self.take(&scratch[..length]);
+            Ok(length > 0)
         })
     }
 }

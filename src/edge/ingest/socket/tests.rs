@@ -1,7 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tempfile::{TempDir, tempdir};
 
@@ -42,32 +42,34 @@ fn the_mode_is_as_asked_whatever_the_umask() {
 fn whoever_sees_the_socket_can_connect_and_sees_its_mode() {
     let directory = tempdir().unwrap();
     let place = place(&directory);
-    let done = AtomicBool::new(false);
+    // Each round counts three: being bound, there to stay, on its way out.
+    let round = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut seen = 0;
-            while !done.load(SeqCst) {
-                if let Ok(found) = fs::symlink_metadata(&place.path) {
-                    assert_eq!(found.mode() & 0o7777, 0o666, "{:o}", found.mode());
-                    seen += 1;
-                    if let Err(error) = UnixStream::connect(&place.path) {
-                        // Only because the round below has ended meanwhile.
-                        let gone = fs::symlink_metadata(&place.path)
-                            .map_or(true, |now| now.ino() != found.ino());
-                        assert!(gone, "{error}");
-                    }
-                }
+            while round.load(SeqCst) < 900 {
+                let before = round.load(SeqCst);
+                let Ok(found) = fs::symlink_metadata(&place.path) else {
+                    continue;
+                };
+                let connected = UnixStream::connect(&place.path);
+                assert_eq!(found.mode() & 0o7777, 0o666, "{:o}", found.mode());
+                let leaving = round.load(SeqCst) >= before + 2 - before % 3;
+                assert!(connected.is_ok() || leaving, "{connected:?}");
+                seen += 1;
             }
             seen
         });
         for _ in 0..300 {
             let bound = Bound::stream(&place, 0o666).unwrap();
+            round.fetch_add(1, SeqCst);
             std::thread::sleep(Duration::from_micros(200));
+            round.fetch_add(1, SeqCst);
             // The file first, as in the acceptor.
             drop(bound.file);
             drop(bound.socket);
+            round.fetch_add(1, SeqCst);
         }
-        done.store(true, SeqCst);
         assert!(watcher.join().unwrap() > 10);
     });
 }

@@ -1,0 +1,119 @@
+//! What follows from every change, and what time does to tokens: expiry, eviction, sweeping.
+
+use super::Detector;
+use super::finding::{Gap, Observation, ProfileId, Removal, Status, Verdicts};
+use super::judge::Judge;
+use super::names::Names;
+use super::table::{Key, Table};
+use super::token::Token;
+use super::undecided::{Place, Undecided};
+
+impl Detector {
+    pub(super) fn place(&self, token: &Token) -> Option<Place> {
+        place(token, &self.context.names, &self.context.options.hash_key)
+    }
+
+    /// Waits one more lease for the outcome of a lifecycle that is worth a span.
+    pub(super) fn settle_later(&mut self, id: ProfileId, key: Key) {
+        let deadline = self.context.now + self.context.profiles[id.0].lease;
+        self.settling[id.0].push_back((deadline, key));
+    }
+
+    /// Hands out lifecycles whose outcome is still unknown one lease after it became so.
+    pub(super) fn settle_due(&mut self, id: ProfileId, out: &mut Verdicts) {
+        while let Some((deadline, key)) =
+            self.settling[id.0].pop_front_if(|(deadline, _)| *deadline <= self.context.now)
+        {
+            self.with_token(id, key, out, |judge, token| {
+                token.life.history.queued = false;
+                if token.status == Status::Unknown {
+                    judge.hand_out(token, deadline);
+                }
+            });
+        }
+    }
+
+    /// Removes some of the expired tokens.
+    pub(super) fn sweep(&mut self, id: ProfileId, out: &mut Verdicts) {
+        for _ in 0..Table::sweep_max() {
+            let removed = self.tables[id.0]
+                .as_mut()
+                .and_then(|table| table.pop_expired(self.context.now));
+            let Some((_, token)) = removed else { return };
+            self.remove(id, token, out);
+        }
+    }
+
+    /// Undoes what a token that left its table still holds, and counts why it left.
+    pub(super) fn remove(&mut self, id: ProfileId, mut token: Token, out: &mut Verdicts) {
+        let profile = &self.context.profiles[id.0];
+        let expired = self.context.now >= token.last_seen + profile.ttl();
+        let in_window = self.context.now < token.last_seen + profile.window;
+        let reason = match (expired, in_window) {
+            (true, _) => Removal::Expired,
+            (false, true) => Removal::EvictedInWindow,
+            (false, false) => Removal::EvictedInRetention,
+        };
+        out.observations.push(Observation::Removed(id, reason));
+        if reason == Removal::EvictedInWindow {
+            out.observations.push(Observation::Gap(Gap::Evicted));
+        }
+        if let Some(place) = token.place.take() {
+            self.undecided.remove(&place);
+        }
+        let mut judge = self.context.judge(id, Key(0), out);
+        judge.hand_out(&mut token, judge.now);
+        judge.release(&token);
+    }
+
+    /// Forgets the names that no token uses any more.
+    pub(super) fn sweep_names(&mut self) {
+        let tables = &self.tables;
+        self.context.names.sweep(|mark| {
+            for token in tables.iter().flatten().flat_map(Table::iter) {
+                token.mark_names(mark);
+            }
+        });
+    }
+}
+
+/// What follows from a token's new state: status, its place among the undecided, its span.
+/// Returns whether a later look at its span is needed.
+pub fn follow(judge: &mut Judge<'_>, token: &mut Token, undecided: &mut Undecided) -> bool {
+    token.status = token.derive_status();
+    let open = matches!(token.status, Status::InFlight | Status::Unknown);
+    if !open {
+        token.life.note = None;
+    }
+    let life = (token.life.first_start, token.life.order);
+    let stays = open
+        && token
+            .place
+            .is_some_and(|place| (place.first_start, place.order) == life);
+    if !stays && let Some(place) = token.place.take() {
+        undecided.remove(&place);
+    }
+    if open && token.place.is_none() {
+        token.place = place(token, judge.names, &judge.options.hash_key);
+        if let Some(place) = token.place {
+            undecided.insert(place, judge.key);
+        }
+    }
+    judge.settle(token)
+}
+
+/// Where a token stands among the undecided, if its request is known.
+fn place(token: &Token, names: &Names, hash_key: &[u8; 16]) -> Option<Place> {
+    let fp = token.life.fp()?;
+    let parts = [
+        names.get(token.api).as_bytes(),
+        names.get(token.scope).as_bytes(),
+        fp.identity(),
+    ];
+    let request = Key::new(hash_key, parts);
+    Some(Place {
+        request,
+        first_start: token.life.first_start,
+        order: token.life.order,
+    })
+}
