@@ -1,0 +1,54 @@
+"""What each finding means for the person who is called: its cause, and the first thing to do."""
+
+from grafana import traces_url
+
+# Cause -> its findings. Each finding belongs to exactly one cause; the tests compare with the binary.
+CAUSES = {
+    "Retried too early": ("in_progress_exhausted", "retry_budget_too_short"),
+    "Reused too late": ("double_execution", "reuse_after_window", "window_edge"),
+    "Other parameters": ("parameter_mismatch", "encoding_mismatch", "remote_mismatch", "changed_after_cancel"),
+    "Shared or hard-coded": (
+        "in_flight_collision", "cross_client_collision", "in_progress_remote", "hard_coded_token", "token_recycled",
+        "token_invalid",
+    ),
+    "Lost idempotency": ("fresh_token_after_unknown", "stuck_in_flight", "orphaned"),
+}
+
+COLORS = {
+    "Retried too early": "orange",
+    "Reused too late": "dark-red",
+    "Other parameters": "purple",
+    "Shared or hard-coded": "blue",
+    "Lost idempotency": "red",
+}
+
+# In order of urgency.
+FIRST_ACTIONS = {
+    "double_execution": "**Stop the job that retries.** Compare the data with the token in the trace, repair, add a "
+                        "condition expression.",
+    "fresh_token_after_unknown": "Compare the data of both tokens. Find the code that makes a token inside its retry "
+                                 "loop, and make it once, outside.",
+    "reuse_after_window": "Cap the age of retries below the window, guard the write with a condition, look for queue "
+                          "delay.",
+    "in_progress_exhausted": "The outcome is unknown. Retry with the **same** token, 5 s or more after the first attempt.",
+    "retry_budget_too_short": "Raise timeout or attempts, so that one retry starts 5 s or more after the first attempt.",
+    "cross_client_collision": "Two senders, one live token. Find the other holder by token hash in the traces.",
+    "in_flight_collision": "The same process sends one operation twice at a time: look for a second thread or a second "
+                           "delivery.",
+    "in_progress_remote": "Another pod or an earlier process holds the token. Keep it, wait 5 s, retry; look for a restart.",
+    "parameter_mismatch": "One token, two payloads. A changed request is a new operation and needs a new token.",
+    "remote_mismatch": "Another sender used this token for another payload. Find who shares the way tokens are made.",
+    "encoding_mismatch": "Resend identical bytes: keep the serialised request, do not build it again.",
+    "changed_after_cancel": "A cancelled request came back changed. Make it a new operation with a new token.",
+    "hard_coded_token": "One constant for many requests. Search the code for it.",
+    "token_invalid": "The service refuses this token: 1 to 36 characters for DynamoDB.",
+    "window_edge": "Reuse where the window may have ended. Treat it like a reuse after the window.",
+    "token_recycled": "An old token now names another request. Make tokens random, not counted or by date.",
+    "stuck_in_flight": "The client died or its end was lost; the outcome is unknown. Retry with the same token.",
+    "orphaned": "The process went away in the middle of a call. Its successor retries with the same token.",
+}
+
+
+def traces_of(verdicts):
+    """A trace search for lifecycles whose worst verdict is one of these."""
+    return traces_url('{ span.oncewatch.verdict =~ "%s" }' % "|".join(verdicts))
