@@ -27,9 +27,13 @@ def run(tool: str, policy: Path, pods: list[rendering.Object]) -> list[rendering
 
 
 def without_zero_values(pod: rendering.Object) -> rendering.Object:
-    """Drops what Go's types add when they are written: empty structs, and the namespace of the test."""
+    """Without what Go's types add or leave out when they are written, and the namespace of the test."""
     pod.pop("status", None)
     pod["metadata"].pop("namespace", None)
+    if not pod["metadata"].get("labels"):
+        pod["metadata"].pop("labels", None)
+    if pod["spec"].get("hostNetwork") is False:
+        del pod["spec"]["hostNetwork"]
     for containers in ("initContainers", "containers"):
         for container in pod["spec"].get(containers, []):
             if container.get("resources") == {}:

@@ -21,6 +21,10 @@ def indent(text: str, columns: int) -> str:
     return "".join(" " * columns + line if line.strip() else line for line in text.splitlines(True))
 
 
+def only(kind: str, text: str) -> str:
+    return "---\n".join(part.lstrip("\n") for part in text.split("---\n") if f"kind: {kind}\n" in part)
+
+
 def pod_spec(rendered: dict[str, str]) -> str:
     """The sidecar's part of a pod spec as text, cut out of the Kyverno policy's patch."""
     lines = rendered["kyverno-clusterpolicy.yaml"].splitlines(True)
@@ -51,6 +55,9 @@ def generated() -> dict[Path, str]:
         "inject/kyverno-clusterpolicy.yaml": rendered["kyverno-clusterpolicy.yaml"],
         "kustomize/monitoring/podmonitor.yaml": rendered["podmonitor.yaml"],
         "kustomize/monitoring/prometheusrule.yaml": rendered["prometheusrule.yaml"],
+        "kustomize/monitoring/grafana-operator/grafanadashboards.yaml": only(
+            "GrafanaDashboard", rendered["dashboards.yaml"]
+        ),
     }
     for name, (api_version, kind, path) in PATCHES.items():
         files[f"kustomize/component/{name}"] = patch(api_version, kind, path, spec)

@@ -46,9 +46,8 @@ def read(path: Path) -> list[Object]:
 
 
 def templates(values: Object | None = None, chart: Path = CHART) -> dict[str, str]:
-    """File name of each template to its text; raises HelmValuesError for values the schema refuses."""
-    loaded = helm.Chart.load(chart)
-    rendered = loaded.render(loaded.merge_values(values or {}), name="oncewatch", namespace="default")
+    """File name of each template to its text; raises HelmError for values the schema refuses."""
+    rendered = helm.Chart.load(chart).render(values or {}, name="oncewatch", namespace="default")
     return {Path(path).name: text for path, text in rendered.items()}
 
 

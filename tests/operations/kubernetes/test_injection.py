@@ -67,7 +67,7 @@ def test_pods_with_the_label_get_the_sidecar_first(engine):
 @ENGINES
 def test_pods_that_it_could_hurt_are_left_alone(engine):
     for name, result in zip(LEFT_ALONE, engine(list(copy.deepcopy(LEFT_ALONE).values())), strict=True):
-        assert result == LEFT_ALONE[name], name
+        assert result == admission.without_zero_values(copy.deepcopy(LEFT_ALONE[name])), name
 
 
 @ENGINES
