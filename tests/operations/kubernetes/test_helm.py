@@ -68,6 +68,7 @@ REFUSED = {
     "setting of something else": {"sidecar": {"env": {"PATH": "/bin"}}},
     "setting the chart writes": {"sidecar": {"env": {"ONCEWATCH_CAPACITY": "1"}}},
     "interval without a unit": {"monitoring": {"podMonitor": {"interval": "15"}}},
+    "link that is not a URL": {"monitoring": {"prometheusRule": {"grafanaUrl": "grafana"}}},
     "label that is not text": {"monitoring": {"podMonitor": {"labels": {"release": True}}}},
 }
 
@@ -99,6 +100,14 @@ def test_every_default_is_in_the_schema():
     root = chart.schema
     walk(chart.values, root, [])
     assert not missing
+
+
+def test_links_of_alerts_go_where_the_values_say():
+    rule = {"enabled": True, "grafanaUrl": "https://g.internal", "runbookUrl": "https://wiki.internal/oncewatch"}
+    text = str(rendering.helm_objects({"monitoring": {"prometheusRule": rule}}))
+    assert "https://g.internal/d/oncewatch-overview" in text
+    assert "https://wiki.internal/oncewatch/OncewatchDown.md" in text
+    assert "example.com" not in text and "oncewatch.dev/runbooks" not in text
 
 
 def test_image_by_digest():

@@ -144,7 +144,7 @@ def test_settings_exist_in_the_binary():
     help_text = subprocess.run([binary, "run", "--help"], capture_output=True, text=True, check=True, timeout=20).stdout
     known = set(re.findall(r"\[env:\s+(ONCEWATCH_\w+)\]", help_text))
     sources = "".join(path.read_text() for path in (rendering.ROOT / "src").rglob("*.rs"))
-    known |= set(re.findall(r'"(OTEL_\w+)"', sources))
+    known |= set(re.findall(r'"(OTEL_\w+)"', sources)) | set(re.findall(r'env::var\("(ONCEWATCH_\w+)"\)', sources))
     named = {}
     for file, text in deploy_texts():
         for name in re.findall(r"\b(?:ONCEWATCH|OTEL)_[A-Z][A-Z_]*[A-Z]\b", text):

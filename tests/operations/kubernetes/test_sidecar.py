@@ -134,6 +134,32 @@ def test_environment(pod):
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in values, "spans are opt-in"
 
 
+def test_network_policy_is_an_example_only_and_says_what_it_does():
+    text = (EXAMPLES / "networkpolicy.yaml").read_text()
+    assert text.startswith("# WARNING") and "default-deny" in text
+    everything = [
+        *rendering.helm_objects(rendering.EVERYTHING),
+        *rendering.kustomize(rendering.DEPLOY / "kustomize" / "example"),
+        *rendering.kustomize(rendering.DEPLOY / "kustomize" / "monitoring"),
+    ]
+    assert not rendering.by_kind(everything, "NetworkPolicy")
+    rules = rendering.documents(text)[0]["spec"]["ingress"]
+    ports = {port["port"] for rule in rules for port in rule["ports"]}
+    assert "oncewatch" in ports and len(ports) == 2, "the application's own port must stay open"
+
+
+def test_exemplars_lead_to_traces_by_the_label_that_the_sidecar_writes():
+    config_map = rendering.read(EXAMPLES / "datasources.yaml")[0]
+    sources = rendering.documents(config_map["data"]["oncewatch-datasources.yaml"])[0]["datasources"]
+    uids = {source["uid"] for source in sources}
+    prometheus = next(source for source in sources if source["type"] == "prometheus")
+    destinations = prometheus["jsonData"]["exemplarTraceIdDestinations"]
+    assert [item["name"] for item in destinations] == ["trace_id"]
+    assert {item["datasourceUid"] for item in destinations} <= uids
+    exposition = (rendering.ROOT / "src" / "metrics" / "exposition.rs").read_text()
+    assert 'trace_id=' in exposition
+
+
 @ALL_PODS
 def test_pod_monitor_finds_the_sidecar(pod):
     monitors = [
