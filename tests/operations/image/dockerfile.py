@@ -33,7 +33,8 @@ def instructions(stage_from: str) -> list[tuple[str, str]]:
 
 
 def revision() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
+    """The last commit that changed what the build reads, so that other commits do not repeat the build."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--abbrev=12", "--format=%h", "--", "src", "Cargo.toml", "Cargo.lock"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -50,6 +51,8 @@ def build_binary() -> Path:
             shell = argument.replace("/out/", f"{output}/")
             environment = {**os.environ, "REVISION": revision()}
             environment.pop("CARGO_TARGET_DIR", None)
+            # As in a container, where the sources come without their repository.
+            environment["GIT_CEILING_DIRECTORIES"] = str(source.parent)
             subprocess.run(["sh", "-c", shell], cwd=source, env=environment, check=True, timeout=BUILD_SECONDS)
     return output
 
