@@ -7,6 +7,7 @@ from pathlib import Path
 import grafana
 import investigate
 import overview
+import promql
 import sidecar_health
 
 BOARDS = (overview, investigate, sidecar_health)
@@ -83,9 +84,11 @@ def prometheus_annotation(name, color, expr, title, text, *, at_value=False):
 
 
 def annotations():
-    build = "oncewatch_build_info" + SELECTOR
+    selector = f"{{{promql.INSTANCE}}}"
+    build = "oncewatch_build_info" + selector
     versions = "count by (cluster, namespace, service, version, revision)"
-    alert_labels = 'cluster=~"$cluster", namespace=~"$namespace", service=~"$service", api=~"$api|"'
+    # Alerts may lack both labels, whatever is chosen.
+    alert_labels = 'cluster=~"$cluster|", namespace=~"$namespace", service=~"$service", api=~"$api|"'
     return [
         {
             "name": "Annotations & Alerts",
@@ -100,15 +103,13 @@ def annotations():
             "Alerts", "red", f'ALERTS{{alertname=~"Oncewatch.+", alertstate="firing", {alert_labels}}}',
             "{{alertname}}", "{{namespace}}/{{service}} {{api}} is firing"),
         prometheus_annotation(
-            "Restarts", "orange", "1000 * oncewatch_observation_start_timestamp_seconds" + SELECTOR,
+            "Restarts", "orange", "1000 * oncewatch_observation_start_timestamp_seconds" + selector,
             "Sidecar started", "{{namespace}}/{{service}} {{pod}} began to observe", at_value=True),
         prometheus_annotation(
             "New versions", "blue", f"{versions} ({build}) unless {versions} ({build} offset 10m)",
             "Deploy", "{{namespace}}/{{service}} runs oncewatch {{version}} ({{revision}})"),
     ]
 
-
-SELECTOR = '{cluster=~"$cluster", namespace=~"$namespace", service=~"$service", job=~"$job", instance=~"$instance"}'
 
 
 def dashboard(module):

@@ -11,6 +11,8 @@ PROMETHEUS = {"type": "prometheus", "uid": "${prometheus_datasource}"}
 TRACES = {"type": "tempo", "uid": "${tempo_datasource}"}
 SCHEMA_VERSION = 42
 GRID_COLUMNS = 24
+# From this width on there is room for a legend with numbers beside the graph.
+WIDE_COLUMNS = 12
 
 # What a link to another dashboard carries beside the time range.
 VARIABLES = ("prometheus_datasource", "tempo_datasource", "cluster", "namespace", "service", "job", "instance", "api")
@@ -21,7 +23,7 @@ def steps(*pairs):
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in pairs]}
 
 
-NEUTRAL = steps((None, "text"))
+NEUTRAL = steps((None, "blue"))
 ZERO_IS_GOOD = steps((None, "green"), (1, "red"))
 ZERO_IS_GOOD_WARN = steps((None, "green"), (1, "orange"))
 # A rate or a share has no smallest value above zero: anything visible counts.
@@ -165,7 +167,8 @@ def table(title, description, queries, thresholds, *, columns, sort, unit="short
         "noValue": "0",
         "color": {"mode": "thresholds"},
         "thresholds": thresholds,
-        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False},
+        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False,
+                   "minWidth": 70},
         "mappings": [],
     }
     options = {
@@ -236,7 +239,7 @@ def column(name, **properties):
 
 def colored_count(name):
     """Shows a count on the colour of its threshold."""
-    return column(name, custom_cellOptions={"type": "color-background", "mode": "basic"}, custom_width=90)
+    return column(name, custom_cellOptions={"type": "color-background", "mode": "basic"}, custom_width=80)
 
 
 def dashboard_url(uid, **fields):
@@ -280,6 +283,8 @@ class Board:
         self._x = self._y = self._height = 0
 
     def add(self, made, width, height):
+        if made["type"] == "timeseries" and width < WIDE_COLUMNS:
+            made["options"]["legend"] = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
         if self._x + width > GRID_COLUMNS:
             self._break()
         made = {"id": len(self.panels) + 1, **made, "gridPos": {"x": self._x, "y": self._y, "w": width, "h": height}}

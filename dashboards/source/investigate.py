@@ -4,10 +4,11 @@ from grafana import (
     ANY_IS_ODD, NEUTRAL, ZERO_IS_GOOD, ZERO_IS_GOOD_WARN, colored_count, column, dashboard_url, data_link, graph, heatmap,
     panel_link, query, stat, steps, table, text,
 )
+from overview import QUANTILE_COLORS
 from promql import (
     FINDING, POD, first_seen, last_seen, one_of, or_zero, quantile, rate, rows_or_none, series, total,
 )
-from verdicts import CAUSES, COLORS, traces_of
+from verdicts import CAUSES, COLORS, VERDICT_COLORS, traces_of
 
 UID = "oncewatch-investigate"
 FILE = "investigate"
@@ -77,8 +78,8 @@ def which(board):
         "Since when: findings by cause",
         "Findings per minute by cause. Look at what changed where a colour begins: annotations show restarts, new versions "
         "and alerts; dots are single events with their trace.",
-        queries, ANY_IS_ODD, unit="cpm", stacked=True, colors=COLORS), 10, 10)
-    board.add(since_when(), 14, 10)
+        queries, ANY_IS_ODD, unit="cpm", stacked=True, colors=COLORS), 24, 8)
+    board.add(since_when(), 24, 9)
 
 
 def since_when():
@@ -88,11 +89,11 @@ def since_when():
     to_pod = data_link("Show only this pod", dashboard_url(
         UID, namespace="namespace", service="service", instance="instance", api="API"))
     to_traces = data_link("Find traces", traces_of(["${__data.fields.verdict}"]))
-    times = {"unit": "dateTimeAsLocalNoDateIfToday", "custom_width": 150}
+    times = {"unit": "dateTimeAsLocalNoDateIfToday", "noValue": "unknown", "custom_width": 200}
     return table(
         "Which instance: findings with first and last time",
-        "Every instance and verdict in the shown time range. First and last are blank for a pod whose only sample already "
-        "held the finding. Click an instance to see only that one, a verdict to search its traces.",
+        "Every instance and verdict in the shown time range. Times are unknown where the finding was older than the "
+        "first sample. Click an instance to see only that one, a verdict to search its traces.",
         [query(nothing), query(first_seen(selector, labels)), query(last_seen(selector, labels))],
         steps((None, "transparent"), (1, "orange"), (10, "red")),
         columns={"namespace": "namespace", "service": "service", "pod": "pod", "instance": "instance", "api": "API",
@@ -113,7 +114,8 @@ def rates(cause):
         f"{cause}: rate",
         f"Findings per minute by verdict. {first_sentence(cause)} Dots are events with their trace.",
         [query(rate(findings(cause), by="verdict", scale=" * 60"), "{{verdict}}", exemplar=True)], ANY_IS_ODD, unit="cpm",
-        stacked=True, links=[panel_link(f"Traces: {cause.lower()}", traces_of(CAUSES[cause]))])
+        stacked=True, colors={verdict: VERDICT_COLORS[verdict] for verdict in CAUSES[cause]},
+        links=[panel_link(f"Traces: {cause.lower()}", traces_of(CAUSES[cause]))])
 
 
 def first_sentence(cause):
@@ -121,25 +123,25 @@ def first_sentence(cause):
 
 
 def pods(cause):
-    labels = f"{POD}, api, verdict"
+    labels = f"{POD}, verdict"
     expr = rows_or_none(total(findings(cause), by=labels), "verdict", "no findings")
-    to_pod = data_link("Show only this pod", dashboard_url(
-        UID, namespace="namespace", service="service", instance="instance", api="API"))
+    to_pod = data_link("Show only this pod", dashboard_url(UID, service="service", instance="instance"))
     to_traces = data_link("Find traces", traces_of(["${__data.fields.verdict}"]))
     return table(
         f"{cause}: pods",
         "Counts in the shown time range. One pod: a stuck worker or an old version. All pods of a service: its code or its "
         "configuration. Click to narrow down or to search traces.",
         [query(expr)], steps((None, "transparent"), (1, "orange"), (10, "red")),
-        columns={"namespace": "namespace", "service": "service", "pod": "pod", "instance": "instance", "api": "API",
-                 "verdict": "verdict", "Value": "count"}, sort="Value",
-        overrides=[column("instance", links=[to_pod]), column("verdict", links=[to_traces]), colored_count("count")])
+        columns={"service": "service", "pod": "pod", "instance": "instance", "verdict": "verdict", "Value": "count"},
+        sort="Value",
+        overrides=[column("instance", links=[to_pod]), column("verdict", links=[to_traces], custom_width=200),
+                   colored_count("count")])
 
 
 def cause_row(board, cause):
     board.add(meaning(board, cause), 5, 9)
-    board.add(rates(cause), 9, 9)
-    board.add(pods(cause), 10, 9)
+    board.add(rates(cause), 8, 9)
+    board.add(pods(cause), 11, 9)
 
 
 def early(board):
@@ -156,8 +158,9 @@ def early(board):
         "Retry delay against 5 s",
         "Quantiles of the retry delay; the line is at 5 s. The 99th percentile should be above it: a call's last attempt is "
         "the one that counts. If it is not, raise timeout or attempts.",
-        [query(quantile(q, bucket), name, exemplar=q == 0.99) for q, name in ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"))],
-        steps((None, "orange"), (RECOVERY_SECONDS, "green")), unit="s", line=True, log=True, links=[traces]), 10, 9)
+        [query(quantile(q, bucket), name, exemplar=q == 0.99) for q, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))],
+        steps((None, "orange"), (RECOVERY_SECONDS, "green")), unit="s", line=True, log=True,
+        colors=QUANTILE_COLORS, links=[traces]), 10, 9)
 
 
 def late(board):
@@ -175,9 +178,9 @@ def late(board):
         "Reuse age against 600 s",
         "Quantiles of the reuse age, and the window of each API; the line is at 600 s, the window of DynamoDB. Reuse above "
         "the window is executed again: cap the age of retries below it.",
-        [*(query(quantile(q, bucket), name, exemplar=q == 0.99) for q, name in ((0.5, "p50"), (0.99, "p99"))),
+        [*(query(quantile(q, bucket), name, exemplar=q == 0.99) for q, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))),
          query(window, "window of {{api}}")],
-        steps((None, "green"), (WINDOW_SECONDS, "red")), unit="s", line=True, log=True, links=[traces]), 10, 9)
+        steps((None, "green"), (WINDOW_SECONDS, "red")), unit="s", line=True, log=True, colors=QUANTILE_COLORS, links=[traces]), 10, 9)
 
 
 def lost(board):

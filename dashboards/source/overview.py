@@ -5,7 +5,7 @@ from grafana import (
     query, stat, steps, table, text,
 )
 from promql import FINDING, POD, one_of, or_zero, quantile, rate, rows_or_none, series, total
-from verdicts import CAUSES, FIRST_ACTIONS, traces_of
+from verdicts import CAUSES, FIRST_ACTIONS, VERDICT_COLORS, traces_of
 
 UID = "oncewatch-overview"
 FILE = "overview"
@@ -23,6 +23,8 @@ CALLS = "oncewatch_calls_total"
 
 # Of a call that ended; 99.9 % of calls shall end with a known outcome.
 ERROR_BUDGET = 0.001
+
+QUANTILE_COLORS = {"p50": "blue", "p95": "orange", "p99": "red"}
 
 
 def fill(board):
@@ -76,8 +78,9 @@ def now(board):
         steps((None, "green"), (0.001, "orange"), (0.01, "red")), unit="percentunit", decimals=2, links=[investigate]), 4, 4)
     board.add(stat(
         "Findings per minute",
-        "Rate of all verdicts of severity warning or worse. Zero is normal; the graph below says which ones they are.",
-        or_zero(rate(series(VERDICTS, FINDING), scale=" * 60")), ANY_IS_ODD, unit="cpm", decimals=1,
+        "All verdicts of severity warning or worse, over the last 5 minutes. Zero is normal: it may be over, or it has not "
+        "begun. The graph below says which ones they are.",
+        or_zero(f"sum(increase({series(VERDICTS, FINDING)}[5m])) / 5"), ANY_IS_ODD, unit="cpm", decimals=1,
         links=[investigate]), 4, 4)
     board.add(stat(
         "Blind pods",
@@ -98,7 +101,7 @@ def who(board):
         "Findings by verdict",
         "Findings per minute. Dots are single events with their trace: click one. A step means a deployment or a dependency "
         "that became slow; compare with the annotations.",
-        [query(by_verdict, "{{verdict}}", exemplar=True)], ANY_IS_ODD, unit="cpm", stacked=True,
+        [query(by_verdict, "{{verdict}}", exemplar=True)], ANY_IS_ODD, unit="cpm", stacked=True, colors=VERDICT_COLORS,
         links=[panel_link("Traces of all findings", traces_of(FIRST_ACTIONS))]), 12, 9)
     labels = "cluster, namespace, service, api, severity, verdict"
     to_cause = data_link("Investigate this service", dashboard_url(
@@ -111,12 +114,12 @@ def who(board):
         steps((None, "transparent"), (1, "orange"), (10, "red")),
         columns={"namespace": "namespace", "service": "service", "api": "API", "severity": "severity",
                  "verdict": "verdict", "Value": "count"}, sort="Value",
-        overrides=[column("verdict", links=[to_cause]), colored_count("count"), severity_colors()]), 12, 9)
+        overrides=[column("verdict", links=[to_cause], custom_width=200), colored_count("count"), severity_colors()]), 12, 9)
 
 
 def severity_colors():
     options = {name: {"text": name, "color": color, "index": index} for index, (name, color) in enumerate(
-        (("critical", "dark-red"), ("error", "red"), ("warning", "orange")))}
+        (("critical", "red"), ("error", "orange"), ("warning", "yellow")))}
     return column("severity", mappings=[{"type": "value", "options": options}],
                   custom_cellOptions={"type": "color-text"}, custom_width=90)
 
@@ -135,14 +138,15 @@ def calls(board):
         "How many times faster than sustainable calls end with an unknown outcome, against 99.9 % known outcomes. Above 14.4 "
         "(1 h and 5 m) or 6 (6 h) users see failures now: check latency and client timeouts. Alert: "
         "OncewatchUnresolvedCallsBurn.",
-        windows, steps((None, "green"), (6, "orange"), (14.4, "red")), unit="none", line=True, decimals=1), 8, 8)
+        windows, steps((None, "green"), (6, "orange"), (14.4, "red")), unit="none", line=True, decimals=1,
+        colors={"5m": "blue", "1h": "orange", "6h": "red"}), 8, 8)
     bucket = series("oncewatch_attempt_duration_seconds_bucket")
     board.add(graph(
         "Attempt duration",
         "How long attempts take, by quantile; dots are attempts with their trace. A client timeout below the 99th percentile "
         "makes unknown outcomes: raise it, or find what became slow.",
         [query(quantile(q, bucket), name, exemplar=q == 0.99) for q, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))],
-        steps((None, "green"), (1, "orange"), (5, "red")), unit="s", line=True), 8, 8)
+        steps((None, "green"), (1, "orange"), (5, "red")), unit="s", line=True, colors=QUANTILE_COLORS), 8, 8)
 
 
 def increase(matcher, window):

@@ -43,7 +43,7 @@ def trust(board):
         "minutes. Check library, volume mount, uid and mode of the socket. Alert: OncewatchBlind.",
         blind(), ZERO_IS_GOOD_WARN), 3, 4)
     board.add(stat(
-        "Younger than the window", "Sidecars that observe for less than the longest window of their APIs: reuse of older "
+        "Young sidecars", "Sidecars that observe for less than the longest window of their APIs: reuse of older "
         "tokens is not seen yet. Normal after a deployment; for DynamoDB alone it lasts 10 minutes.",
         or_zero(young()), NEUTRAL), 3, 4)
     board.add(stat(
@@ -108,16 +108,17 @@ def per_pod(board):
     filled = {"type": "color-background", "mode": "basic"}
     board.add(table(
         "Sidecars, one by one",
-        "Observing: verdicts are lower bounds until one window (10 min for DynamoDB) has passed. Last event: blank before "
-        "the first one. Lost: unusable or dropped events in the shown time range. Click an instance to see only that one.",
+        "Observing: verdicts are lower bounds until one window (10 min for DynamoDB) has passed. Lost: unusable or dropped events in the shown time range. Click an instance to see only that one.",
         queries, NEUTRAL,
         columns={"namespace": "namespace", "service": "service", "pod": "pod", "instance": "instance",
                  "version": "version", "revision": "revision", "Value #A": "observing", "Value #B": "last event",
                  "Value #C": "clients", "Value #D": "lost"}, sort="Value #D",
         overrides=[
             column("instance", links=[narrow]),
-            column("observing", unit="dtdurations", thresholds=young_first, custom_cellOptions=filled),
-            column("last event", unit="dtdurations", thresholds=silent, custom_cellOptions=filled),
+            column("version", noValue="down"), column("revision", noValue="down"),
+            column("observing", unit="dtdurations", noValue="down", thresholds=young_first, custom_cellOptions=filled),
+            column("last event", unit="dtdurations", noValue="never or down", thresholds=silent, custom_cellOptions=filled),
+            column("clients", noValue="down"),
             column("lost", thresholds=lossy, custom_cellOptions=filled),
         ]), 24, 9)
 

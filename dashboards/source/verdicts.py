@@ -22,6 +22,18 @@ COLORS = {
     "Lost idempotency": "red",
 }
 
+# Reds may have applied an operation twice, the rest goes by cause.
+VERDICT_COLORS = {
+    "double_execution": "dark-red", "fresh_token_after_unknown": "red", "reuse_after_window": "light-red",
+    "window_edge": "super-light-red",
+    "in_progress_exhausted": "orange", "retry_budget_too_short": "dark-orange",
+    "parameter_mismatch": "purple", "encoding_mismatch": "light-purple", "remote_mismatch": "dark-purple",
+    "changed_after_cancel": "super-light-purple",
+    "in_flight_collision": "light-blue", "cross_client_collision": "blue", "in_progress_remote": "dark-blue",
+    "hard_coded_token": "green", "token_recycled": "light-green", "token_invalid": "dark-green",
+    "stuck_in_flight": "yellow", "orphaned": "light-yellow",
+}
+
 # In order of urgency.
 FIRST_ACTIONS = {
     "double_execution": "**Stop the job that retries.** Compare the data with the token in the trace, repair, add a "

@@ -29,7 +29,7 @@ def labels(namespace, service, pod):
 
 @contextlib.contextmanager
 def fleet(binary, folder, seconds, **traffic):
-    """Runs traffic for `seconds`, and yields a `Field` while everything but the traffic is still up.
+    """Runs traffic for `seconds`, and yields a `Field` while it goes on.
 
     Namespace `busy` sees all misuse (one pod's collector is dead, and one pod dies on the way), `quiet` sees
     nothing, and what there was to see in `born` happened before the first scrape.

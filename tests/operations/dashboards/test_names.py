@@ -1,9 +1,12 @@
 """Every metric, label and label value in a dashboard is exported, and every exported metric is of use."""
 
+import json
 import re
 import sys
+from urllib.parse import unquote
 
 import pytest
+import yaml
 
 import boards
 import inventory
@@ -65,6 +68,18 @@ def test_the_dashboards_link_to_each_other_only(dashboards):
     assert uids == {"oncewatch-overview", "oncewatch-investigate", "oncewatch-sidecar-health"}
 
 
+@pytest.mark.parametrize("name", boards.FILES[:2])
+def test_trace_searches_are_well_formed(dashboards, name):
+    """Explore gets JSON with a search for the attribute that the sidecar's spans carry."""
+    found = re.findall(r"/explore\?schemaVersion=1&panes=([^\s\"')]+)", json.dumps(dashboards[name]))
+    assert found
+    for panes in found:
+        pane = json.loads(unquote(panes))["traces"]
+        assert pane["datasource"] == pane["queries"][0]["datasource"]["uid"] == "${tempo_datasource}"
+        attribute = re.fullmatch(r'\{ span\.([\w.]+) =~ "[^"]+" \}', pane["queries"][0]["query"])[1]
+        assert f'"{attribute}"' in (boards.ROOT / "src/edge/spans/mapping.rs").read_text()
+
+
 FAULTS = {
     "metric": ("oncewatch_calls_total", "oncewatch_call_total"),
     "suffix of a metric": ("oncewatch_attempt_duration_seconds_bucket", "oncewatch_attempt_duration_bucket"),
@@ -99,3 +114,10 @@ def test_a_wrong_colour_and_a_wrong_search_are_seen(dashboards, exposition):
     stat["links"][0]["url"] = stat["links"][0]["url"].replace("double_execution", "double_exeution")
     assert [text.split(": ")[1] for text in names.unknown(board, exported)] == [
         "search for double_exeution", "colour of aplied"]
+
+
+def test_every_dashboard_is_packaged():
+    kustomization = yaml.safe_load((boards.FOLDER / "kustomization.yaml").read_text())
+    packaged = [file for one in kustomization["configMapGenerator"] for file in one["files"]]
+    assert sorted(packaged) == sorted(boards.FILES) == sorted(path.name for path in boards.FOLDER.glob("*.json"))
+    assert kustomization["generatorOptions"]["labels"]["grafana_dashboard"] == "1"

@@ -21,6 +21,10 @@ recovery_delay = "1s"
 capacity = 64
 """
 
+# The API with its real window, and when its repeats come.
+SLOW_API = "dynamodb.TransactWriteItems"
+SLOW_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 6.0, 9.0, 20.0)
+
 IN_PROGRESS = "TransactionInProgressException"
 MISMATCH = "IdempotentParameterMismatchException"
 
@@ -229,9 +233,17 @@ class Traffic:
             self._stopped.wait(self._rest)
 
     def _ordinary(self):
+        """Sound work, some of it with a retry or a replay that takes its time."""
         client = Client(self._path, "web-1/1")
+        due = []
         while not self._stopped.wait(self._pause):
             ordinary(client, 5)
             token, call = names()
-            client.start(token, call, fp=token, api="dynamodb.TransactWriteItems")
-            client.end(token, call, "ok", api="dynamodb.TransactWriteItems")
+            client.start(token, call, fp=token, api=SLOW_API)
+            client.end(token, call, secrets.choice(("ok", "no_response")), api=SLOW_API)
+            due.append((time.monotonic() + secrets.choice(SLOW_SECONDS), token, call))
+            now = time.monotonic()
+            for _, token, call in (one for one in due if one[0] <= now):
+                client.start(token, call + "b", fp=token, api=SLOW_API)
+                client.end(token, call + "b", "ok", api=SLOW_API)
+            due = [one for one in due if one[0] > now]
