@@ -120,6 +120,15 @@ def test_rules_and_dashboards_have_one_source():
         assert files == {source.name: source.read_text().strip() for source in sources}
 
 
+def test_config_maps_of_dashboards_are_the_same():
+    paths = rendering.helm_objects(rendering.EVERYTHING), rendering.kustomize(rendering.DEPLOY / "kustomize" / "monitoring")
+    helm, kustomize = (
+        {item["metadata"].pop("name"): item["metadata"] for item in rendering.by_kind(objects, "ConfigMap")}
+        for objects in paths
+    )
+    assert helm == kustomize and len(helm) == 3
+
+
 @pytest.mark.parametrize("origin", ["helm", "kustomize"])
 def test_grafana_dashboards_point_to_config_maps_that_are_there(origin):
     if origin == "helm":
