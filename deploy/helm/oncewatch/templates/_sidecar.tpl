@@ -1,0 +1,127 @@
+{{/*
+The sidecar. Each template takes the scope of this chart: the root context here, and
+`.Subcharts.oncewatch` in a chart that depends on it:
+
+  initContainers:
+    {{- include "oncewatch.initContainers" .Subcharts.oncewatch | nindent 8 }}   first in the list
+  containers:
+    - name: app
+      volumeMounts:
+        {{- include "oncewatch.volumeMounts" .Subcharts.oncewatch | nindent 12 }}
+  volumes:
+    {{- include "oncewatch.volumes" .Subcharts.oncewatch | nindent 8 }}
+*/}}
+
+{{- define "oncewatch.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "oncewatch.podLabels" -}}
+oncewatch.dev/inject: "true"
+{{- end }}
+
+{{- define "oncewatch.initContainers" -}}
+- {{ include "oncewatch.container" . | nindent 2 | trim }}
+{{- end }}
+
+{{- define "oncewatch.container" -}}
+name: oncewatch
+image: {{ include "oncewatch.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+args: ["run"]
+restartPolicy: Always
+ports:
+  - name: oncewatch
+    containerPort: {{ .Values.sidecar.metricsPort }}
+    protocol: TCP
+envFrom:
+  - configMapRef:
+      name: {{ .Values.sidecar.settingsConfigMap }}
+      optional: true
+env:
+  - name: ONCEWATCH_SOCKET
+    value: /run/oncewatch/events.sock
+  - name: ONCEWATCH_METRICS_ADDR
+    value: 0.0.0.0:{{ .Values.sidecar.metricsPort }}
+  - name: ONCEWATCH_CAPACITY
+    value: {{ .Values.sidecar.capacity | int64 | quote }}
+  - name: ONCEWATCH_TOKEN_HASH_KEY
+    valueFrom:
+      secretKeyRef:
+        name: {{ .Values.sidecar.tokenHashKey.secretName }}
+        key: {{ .Values.sidecar.tokenHashKey.secretKey }}
+        optional: true
+  - name: POD_NAMESPACE
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.namespace
+  - name: POD_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
+  - name: POD_UID
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.uid
+  - name: NODE_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: spec.nodeName
+  - name: OTEL_SERVICE_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.labels['app.kubernetes.io/name']
+  - name: OTEL_RESOURCE_ATTRIBUTES
+    value: k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.container.name=oncewatch,service.instance.id=$(POD_NAMESPACE).$(POD_NAME).oncewatch
+  {{- range $name, $value := .Values.sidecar.env }}
+  - name: {{ $name }}
+    value: {{ $value | toString | quote }}
+  {{- end }}
+startupProbe:
+  httpGet:
+    path: /livez
+    port: oncewatch
+  periodSeconds: 1
+  timeoutSeconds: 1
+  failureThreshold: 30
+livenessProbe:
+  httpGet:
+    path: /livez
+    port: oncewatch
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 3
+resources:
+  {{- toYaml .Values.sidecar.resources | nindent 2 }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  privileged: false
+  capabilities:
+    drop: ["ALL"]
+  seccompProfile:
+    type: RuntimeDefault
+terminationMessagePolicy: FallbackToLogsOnError
+volumeMounts:
+  {{- include "oncewatch.volumeMounts" . | nindent 2 }}
+{{- end }}
+
+{{- define "oncewatch.volumeMounts" -}}
+- name: oncewatch
+  mountPath: /run/oncewatch
+{{- end }}
+
+{{- define "oncewatch.volumes" -}}
+- name: oncewatch
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
+{{- end }}
