@@ -30,6 +30,9 @@ pub struct Seen {
 }
 
 /// One remembered token.
+///
+/// There are as many as the table holds, and nearly all keep one call, one attempt, one success: the
+/// lists grow by one, not by doubling.
 #[derive(Debug)]
 pub struct Token {
     pub text: Text,
@@ -224,11 +227,14 @@ impl Token {
                     seen.raw.clone_from(&print.raw);
                 }
             }
-            None if room => self.seen.push(Seen {
-                fp: fp.clone(),
-                raw: print.raw.clone(),
-                counts,
-            }),
+            None if room => {
+                self.seen.reserve_exact(1);
+                self.seen.push(Seen {
+                    fp: fp.clone(),
+                    raw: print.raw.clone(),
+                    counts,
+                });
+            }
             None => {}
         }
     }
@@ -285,6 +291,7 @@ impl Token {
             }
             None if room => {
                 let (print, who) = (attempt.print.clone(), self.who(index));
+                self.successes.reserve_exact(1);
                 self.successes.push(Executed {
                     print,
                     who,

@@ -16,15 +16,15 @@ need() {
   fi
 }
 
-# binary: exports ONCEWATCH_BINARY, building it if it is not given.
+# binary: exports ONCEWATCH_BIN, building it if it is not given.
 binary() {
-  if [[ -z ${ONCEWATCH_BINARY:-} ]]; then
+  if [[ -z ${ONCEWATCH_BIN:-} ]]; then
     (cd "$root" && cargo build --release --locked) >&2
-    ONCEWATCH_BINARY=$target/release/oncewatch
+    ONCEWATCH_BIN=$target/release/oncewatch
   fi
-  [[ -x $ONCEWATCH_BINARY ]] || { echo "error: ONCEWATCH_BINARY=$ONCEWATCH_BINARY is not a program" >&2; exit 1; }
-  ONCEWATCH_BINARY=$(realpath "$ONCEWATCH_BINARY")
-  export ONCEWATCH_BINARY
+  [[ -x $ONCEWATCH_BIN ]] || { echo "error: ONCEWATCH_BIN=$ONCEWATCH_BIN is not a program" >&2; exit 1; }
+  ONCEWATCH_BIN=$(realpath "$ONCEWATCH_BIN")
+  export ONCEWATCH_BIN
 }
 
 need 'command -v python3' python3

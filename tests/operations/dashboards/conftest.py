@@ -13,6 +13,6 @@ def dashboards():
 
 @pytest.fixture(scope="session")
 def binary():
-    path = Path(os.environ["ONCEWATCH_BINARY"])
+    path = Path(os.environ["ONCEWATCH_BIN"])
     assert path.is_file(), f"{path} is not there: cargo build --release"
     return path

@@ -149,7 +149,7 @@ def deploy_texts():
 
 
 def test_settings_exist_in_the_binary():
-    binary = os.environ["ONCEWATCH_BINARY"]
+    binary = os.environ["ONCEWATCH_BIN"]
     help_text = subprocess.run([binary, "run", "--help"], capture_output=True, text=True, check=True, timeout=20).stdout
     known = set(re.findall(r"\[env:\s+(ONCEWATCH_\w+)\]", help_text))
     sources = "".join(path.read_text() for path in (rendering.ROOT / "src").rglob("*.rs"))
@@ -173,7 +173,7 @@ def test_sidecar_settings_are_accepted_by_the_binary():
             continue
         environment[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda match: environment[match[1]], value)
     result = subprocess.run(
-        [os.environ["ONCEWATCH_BINARY"], "check-config"], env=environment, capture_output=True, text=True, timeout=20
+        [os.environ["ONCEWATCH_BIN"], "check-config"], env=environment, capture_output=True, text=True, timeout=20
     )
     assert result.returncode == 0, result.stderr
     assert 'metrics-addr = "0.0.0.0:9464"' in result.stdout

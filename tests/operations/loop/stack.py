@@ -95,7 +95,7 @@ class Sidecar:
         self.socket = processes.directory / f"{pod}.sock"
         config = processes.directory / "oncewatch.toml"
         config.write_text(PROFILES)
-        command = [os.environ["ONCEWATCH_BINARY"], "run", "--config", config, "--socket", self.socket]
+        command = [os.environ["ONCEWATCH_BIN"], "run", "--config", config, "--socket", self.socket]
         command += ["--metrics-addr", f"127.0.0.1:{self.metrics}", "--admin-addr", f"127.0.0.1:{self.admin}"]
         processes.start(pod, [*command, *arguments], **environment)
 

@@ -31,7 +31,7 @@ def exported():
     with tempfile.TemporaryDirectory() as directory:
         arguments = ["--socket", f"{directory}/s", "--metrics-addr", f"127.0.0.1:{metrics}"]
         arguments += ["--admin-addr", f"127.0.0.1:{admin}"]
-        sidecar = subprocess.Popen([os.environ["ONCEWATCH_BINARY"], "run", *arguments], stderr=subprocess.DEVNULL)
+        sidecar = subprocess.Popen([os.environ["ONCEWATCH_BIN"], "run", *arguments], stderr=subprocess.DEVNULL)
         try:
             page = get(f"http://127.0.0.1:{metrics}/metrics")
         finally:
