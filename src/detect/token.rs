@@ -31,8 +31,8 @@ pub struct Seen {
 
 /// One remembered token.
 ///
-/// There are as many as the table holds, and nearly all keep one call, one attempt, one success: the
-/// lists grow by one, not by doubling.
+/// There are as many as the table holds, and nearly all keep one call, one attempt, one success: their
+/// lists begin with room for one.
 #[derive(Debug)]
 pub struct Token {
     pub text: Text,
