@@ -148,10 +148,11 @@ fn attributes(
     attributes
 }
 
-/// Starts, ends and verdicts in order of time; at equal times a verdict follows what it judges.
+/// Starts, ends and verdicts in order of time. At equal times, which one read brings, attempts keep
+/// their order, and each its own: start, verdict, end.
 fn events(lifecycle: &Lifecycle, judged: &[Judged<'_>]) -> SpanEvents {
     let mut events = Vec::new();
-    for attempt in &lifecycle.attempts {
+    for (place, attempt) in lifecycle.attempts.iter().enumerate() {
         let mut of_attempt = vec![KeyValue::new(
             "oncewatch.attempt",
             i64::try_from(attempt.number).unwrap_or(i64::MAX),
@@ -165,10 +166,15 @@ fn events(lifecycle: &Lifecycle, judged: &[Judged<'_>]) -> SpanEvents {
                 .into_iter()
                 .filter_map(|(key, text)| Some(KeyValue::new(key, text.as_deref()?.to_owned()))),
         );
-        events.push((attempt.start, 0, "attempt_start", of_attempt.clone()));
+        events.push((
+            attempt.start,
+            (place, 0),
+            "attempt_start",
+            of_attempt.clone(),
+        ));
         if let Some((end, class)) = attempt.end {
             of_attempt.push(KeyValue::new("oncewatch.result", class.as_str()));
-            events.push((end, 2, "attempt_end", of_attempt));
+            events.push((end, (place, 2), "attempt_end", of_attempt));
         }
     }
     for judged in judged {
@@ -180,10 +186,16 @@ fn events(lifecycle: &Lifecycle, judged: &[Judged<'_>]) -> SpanEvents {
             .attempt
             .and_then(|attempt| i64::try_from(attempt.number).ok());
         of_verdict.extend(number.map(|number| KeyValue::new("oncewatch.attempt", number)));
-        let rank = if judged.attempt.is_some() { 1 } else { 3 };
-        events.push((judged.at, rank, judged.verdict.as_str(), of_verdict));
+        let of = |attempt: &AttemptRecord| {
+            lifecycle
+                .attempts
+                .iter()
+                .position(|a| std::ptr::eq(a, attempt))
+        };
+        let place = judged.attempt.and_then(of).unwrap_or(usize::MAX);
+        events.push((judged.at, (place, 1), judged.verdict.as_str(), of_verdict));
     }
-    events.sort_by_key(|(at, rank, ..)| (*at, *rank));
+    events.sort_by_key(|(at, place, ..)| (*at, *place));
     let mut kept = SpanEvents::default();
     kept.dropped_count = u32::try_from(events.len().saturating_sub(EVENTS_MAX)).unwrap_or(u32::MAX);
     kept.events = events

@@ -222,17 +222,12 @@ fn findings_link_to_holder_first_attempt_and_the_attempt_itself() {
 fn at_equal_times_an_end_follows_the_verdict_on_its_start() {
     let mut lifecycle = collision();
     lifecycle.marks.clear();
-    lifecycle.attempts = vec![attempt(
-        "a",
-        1,
-        0,
-        Some((0, Class::Success)),
-        Verdict::FirstUse,
-        1,
-    )];
+    let at_once = |verdict| attempt("a", 1, 0, Some((0, Class::Success)), verdict, 1);
+    lifecycle.attempts = vec![at_once(Verdict::FirstUse), at_once(Verdict::Replay)];
     let events = mapped(&lifecycle).events;
     let names: Vec<_> = events.iter().map(|event| &*event.name).collect();
-    assert_eq!(names, ["attempt_start", "first_use", "attempt_end"]);
+    let of = |verdict| ["attempt_start", verdict, "attempt_end"];
+    assert_eq!(names, [of("first_use"), of("replay")].concat());
 }
 
 #[test]
