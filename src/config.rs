@@ -18,9 +18,9 @@ use tracing::level_filters::LevelFilter;
 use crate::detect::Trace;
 use crate::detect::profile::{self, CAPACITY_MAX, Profile};
 pub use parse::HumanSize;
-pub use problem::{Problem, Problems, Warning, suggestion};
+pub use problem::{Origin, Problem, Problems, Warning, suggestion};
 pub use socket::{SOCKET_DIRECTORY, default_socket, found_socket, temporary_directory};
-pub use sources::{Flags, Origin, read_bounded};
+pub use sources::{Flags, read_bounded};
 use sources::{Raw, Sources};
 
 /// Longest event by default, in bytes without its newline (SPEC §2).

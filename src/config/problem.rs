@@ -1,8 +1,32 @@
-//! What is wrong with a configuration, in words.
+//! What is wrong with a configuration, in words, and who gave it.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use super::sources::Origin;
+/// Who gave a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody: the built-in default holds.
+    #[default]
+    Default,
+    /// A flag of this name.
+    Flag(&'static str),
+    /// This environment variable.
+    Variable(String),
+    /// This line of the configuration file.
+    File(PathBuf, usize),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Flag(name) => write!(f, "flag --{name}"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+        }
+    }
+}
 
 /// One thing that is wrong: the user's fault, always.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,14 +1,13 @@
 //! Where values come from: flags, the environment and the file, each with its origin.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
 use super::catalogue::{self, SETTINGS};
-use super::problem::{Problems, Warning, suggestion};
+use super::problem::{Origin, Problems, Warning, suggestion};
 
 /// Values given as flags, by name; `config` is among them.
 pub type Flags = BTreeMap<&'static str, Vec<String>>;
@@ -17,31 +16,6 @@ pub type Flags = BTreeMap<&'static str, Vec<String>>;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Names that begin like ours and are not settings of the sidecar: the first belongs to the build.
 const NOT_SETTINGS: [&str; 1] = ["ONCEWATCH_REVISION"];
-
-/// Who gave a value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody: the built-in default holds.
-    #[default]
-    Default,
-    /// A flag of this name.
-    Flag(&'static str),
-    /// This environment variable.
-    Variable(String),
-    /// This line of the configuration file.
-    File(PathBuf, usize),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Flag(name) => write!(f, "flag --{name}"),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
-        }
-    }
-}
 
 /// A value as text, before it is understood.
 #[derive(Clone, Debug, Default)]

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::Detector;
 use super::finding::{ProfileId, Status, Verdicts};
-use super::judge::{Judge, Pointer};
+use super::judge::Judge;
+use super::key::Key;
 use super::message::Facts;
-use super::table::Key;
-use super::token::{Attempt, Life, Note, Token, Who};
+use super::token::{Attempt, Life, Note, Pointer, Token, Who};
 use super::verdict::Verdict;
 
 /// Fresh tokens that were reported, by the order in which they came.

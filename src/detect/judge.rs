@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::finding::{Finding, Holder, Mark, Observation, ProfileId, Verdicts};
+use super::key::Key;
 use super::leases::{Lease, Leases};
 use super::message::{Facts, message};
 use super::names::{NameId, Names};
 use super::profile::{Class, Profile};
-use super::table::Key;
 use super::text::Text;
 use super::time::Timestamp;
-use super::token::{Attempt, Call, ClosedBy, Print, Progress, Token, Units, Who};
+use super::token::{Attempt, Call, ClosedBy, Pointer, Print, Progress, Token, Units, Who};
 use super::verdict::Verdict;
 use super::{ConnectionId, Options, Trace};
 
@@ -35,23 +35,6 @@ pub struct Judge<'a> {
 pub struct Sender {
     pub client: Option<NameId>,
     pub connection: Option<ConnectionId>,
-}
-
-/// What a verdict points at besides its own attempt.
-#[derive(Default)]
-pub struct Pointer {
-    pub holder: Option<Who>,
-    /// The holder's token, where it is another one.
-    pub token: Option<Text>,
-}
-
-impl From<Option<Who>> for Pointer {
-    fn from(holder: Option<Who>) -> Self {
-        Self {
-            holder,
-            token: None,
-        }
-    }
 }
 
 impl Judge<'_> {

@@ -2,7 +2,7 @@
 
 use super::ConnectionId;
 use super::finding::ProfileId;
-use super::table::Key;
+use super::key::Key;
 use super::time::Timestamp;
 
 /// Stands for an open attempt in [`Leases`].

@@ -4,7 +4,6 @@ mod attempt;
 mod life;
 
 use super::finding::{Gap, Status};
-use super::judge::Pointer;
 use super::leases::LeaseId;
 use super::names::NameId;
 use super::text::Text;
@@ -12,7 +11,9 @@ use super::time::Timestamp;
 use super::undecided::Place;
 use super::{ATTEMPTS_MAX, CALLS_MAX, OPEN_ATTEMPTS_MAX};
 
-pub use attempt::{Attempt, Call, ClosedBy, Prediction, Print, Progress, Units, Who, same};
+pub use attempt::{
+    Attempt, Call, ClosedBy, Pointer, Prediction, Print, Progress, Units, Who, same,
+};
 pub use life::{Answer, Executed, History, Life, Note, Success};
 
 /// Fingerprints of successes remembered per token.

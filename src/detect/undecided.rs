@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::table::Key;
+use super::key::Key;
 use super::time::Timestamp;
 
 /// The undecided tokens looked at for one request (SPEC §4, fine print 11).

@@ -3,8 +3,9 @@
 use super::Detector;
 use super::finding::{Gap, Observation, ProfileId, Removal, Status, Verdicts};
 use super::judge::Judge;
+use super::key::Key;
 use super::names::Names;
-use super::table::{Key, Table};
+use super::table::Table;
 use super::token::Token;
 use super::undecided::{Place, Undecided};
 

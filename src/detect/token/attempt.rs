@@ -35,6 +35,23 @@ pub struct Who {
     pub serial: u32,
 }
 
+/// What a verdict points at besides its own attempt.
+#[derive(Default)]
+pub struct Pointer {
+    pub holder: Option<Who>,
+    /// The holder's token, where it is another one.
+    pub token: Option<Text>,
+}
+
+impl From<Option<Who>> for Pointer {
+    fn from(holder: Option<Who>) -> Self {
+        Self {
+            holder,
+            token: None,
+        }
+    }
+}
+
 /// One logical SDK call, or one start without a call id.
 #[derive(Debug)]
 pub struct Call {

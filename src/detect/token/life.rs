@@ -2,7 +2,7 @@
 
 use super::{Print, Who};
 use crate::detect::finding::Mark;
-use crate::detect::table::Key;
+use crate::detect::key::Key;
 use crate::detect::text::Text;
 use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
