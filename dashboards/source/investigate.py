@@ -31,8 +31,8 @@ MEANINGS = {
         "then **executes the request again**. Cap the age of retries below the window, guard the write with a condition, "
         "look for delay in queues and for replays of dead letters.",
     "Other parameters":
-        "One token, two payloads: the service refuses the second one. A changed request is a **new operation** and needs a "
-        "new token. `encoding_mismatch` is the same request in other bytes (order of keys, text of numbers): keep and resend "
+        "One token, two payloads: the service refuses the second one. A retry must repeat the **original payload** with its "
+        "token; only another operation has a token of its own, from its beginning. `encoding_mismatch` is the same request in other bytes (order of keys, text of numbers): keep and resend "
         "the serialised request. `remote_mismatch`: the other payload came from a sender that is not seen here.",
     "Shared or hard-coded":
         "Two senders use one token, or one constant names many requests. Only one of the requests takes effect. Find the "
@@ -190,7 +190,7 @@ def lost(board):
     board.add(graph(
         "Oldest open token",
         "Age of the oldest attempt without an end; 0 if none is open. Above 120 s its client died or its end was lost: the "
-        "outcome is unknown, retry with the same token. Alert: OncewatchTokenStuck.",
+        "outcome is unknown, retry with the same token inside the window. Alert: OncewatchTokenStuck.",
         [query(f"max by ({POD}) ((time() - {oldest}) * ({oldest} > bool 0))", "{{instance}}")],
         steps((None, "green"), (120, "orange")), unit="s", line=True), 12, 8)
     board.add(graph(

@@ -205,7 +205,8 @@ def what_to_do(board):
     lines = ["| verdict | cause | first action |", "|---|---|---|"]
     lines += [f"| `{verdict}` | {cause_of[verdict]} | {action} |" for verdict, action in FIRST_ACTIONS.items()]
     never = ("**After an unknown outcome, never retry with a new token.** The same token, 5 s or more after the first "
-             "attempt, completes what is stuck or reports its result.\n\n")
+             "attempt and inside the window, completes what is stuck or reports its result. After the window read the data "
+             "first.\n\n")
     board.add(text(
         "First action for each verdict",
         "Worst first. The same texts, longer: oncewatch explain VERDICT, and the runbook of the alert.",

@@ -42,22 +42,26 @@ FIRST_ACTIONS = {
                                  "loop, and make it once, outside.",
     "reuse_after_window": "Cap the age of retries below the window, guard the write with a condition, look for queue "
                           "delay.",
-    "in_progress_exhausted": "The outcome is unknown. Retry with the **same** token, 5 s or more after the first attempt.",
+    "in_progress_exhausted": "The outcome is unknown. Retry with the **same** token, 5 s or more after the first attempt and "
+                             "inside the window; after it read the data first.",
     "retry_budget_too_short": "Raise timeout or attempts, so that one retry starts 5 s or more after the first attempt.",
     "cross_client_collision": "Two senders, one live token. Find the other holder by token hash in the traces.",
     "in_flight_collision": "The same process sends one operation twice at a time: look for a second thread or a second "
                            "delivery.",
     "in_progress_remote": "Another pod or an earlier process holds the token. Keep it, wait 5 s, retry; look for a restart.",
-    "parameter_mismatch": "One token, two payloads. A changed request is a new operation and needs a new token.",
+    "parameter_mismatch": "One token, two payloads. A retry that was rebuilt: send the original payload with its token, "
+                          "inside the window. Two operations: each has a token of its own from its beginning.",
     "remote_mismatch": "Another sender used this token for another payload. Find who shares the way tokens are made.",
     "encoding_mismatch": "Resend identical bytes: keep the serialised request, do not build it again.",
-    "changed_after_cancel": "A cancelled request came back changed. Make it a new operation with a new token.",
+    "changed_after_cancel": "A cancelled request came back changed: another operation, which has a token of its own.",
     "hard_coded_token": "One constant for many requests. Search the code for it.",
     "token_invalid": "The service refuses this token: 1 to 36 characters for DynamoDB.",
     "window_edge": "Reuse where the window may have ended. Treat it like a reuse after the window.",
     "token_recycled": "An old token now names another request. Make tokens random, not counted or by date.",
-    "stuck_in_flight": "The client died or its end was lost; the outcome is unknown. Retry with the same token.",
-    "orphaned": "The process went away in the middle of a call. Its successor retries with the same token.",
+    "stuck_in_flight": "The client died or its end was lost; the outcome is unknown. Retry with the same token, inside the "
+                       "window; after it read the data first.",
+    "orphaned": "The process went away in the middle of a call. Its successor retries with the same token, inside the "
+                "window; after it reads the data first.",
 }
 
 

@@ -42,7 +42,7 @@ pub const FRESH_TOKEN_AFTER_UNKNOWN: Explanation = Explanation {
     remedy: "Check whether both were applied, and change the retry to repeat the same token: only that one is applied at most once.",
     what: "The same request (equal api, scope and fingerprint) was sent under a new token after, or while, the outcome of the former token became unknown. The holder is the former token.",
     why: "If the first one was applied after all, the second one is applied as well: a possible double execution. With a dropped first response, the recipe of a token for each attempt left a counter at 2 where the same token left it at 1.",
-    retry: "Only with the same token as the first attempt: it then reports the first one's result or completes it. Do not repeat the second token either before the data was read.",
+    retry: "Not before the data was read. If the second request was applied, repeating the first token applies it again, unless the first was applied, too. If neither was: the same token as the first attempt, inside its window. Never a third one.",
     confirm: look!(
         "fresh_token_after_unknown",
         "Two customers may rightly send equal requests; the finding is certain only if both come from one operation. Look at the former token's outcome: /api/v1/tokens/{api}/{token} with the holder's token."
