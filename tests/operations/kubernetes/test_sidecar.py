@@ -79,7 +79,7 @@ def test_sidecar_does_not_depend_on_the_security_of_the_pod(pod):
 
 
 @ALL_PODS
-def test_probes_never_take_the_application_out_of_rotation(pod):
+def test_has_no_readiness_probe_and_starts_fast(pod):
     container = sidecar(pod)
     assert "readinessProbe" not in container and "lifecycle" not in container
     for probe in ("startupProbe", "livenessProbe"):
