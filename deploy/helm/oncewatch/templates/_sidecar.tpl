@@ -47,7 +47,7 @@ env:
   - name: ONCEWATCH_SOCKET
     value: /run/oncewatch/events.sock
   - name: ONCEWATCH_METRICS_ADDR
-    value: 0.0.0.0:{{ .Values.sidecar.metricsPort }}
+    value: {{ printf "%s:%d" .Values.sidecar.metricsHost (.Values.sidecar.metricsPort | int64) | quote }}
   - name: ONCEWATCH_CAPACITY
     value: {{ .Values.sidecar.capacity | int64 | quote }}
   - name: ONCEWATCH_TOKEN_HASH_KEY
