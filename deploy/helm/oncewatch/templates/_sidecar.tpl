@@ -1,7 +1,10 @@
 {{/*
-The sidecar. Each template takes the scope of this chart: the root context here, and
+The sidecar in four templates. Each takes the scope of this chart: the root context here, and
 `.Subcharts.oncewatch` in a chart that depends on it:
 
+  metadata:
+    labels:
+      {{- include "oncewatch.podLabels" .Subcharts.oncewatch | nindent 8 }}   else the PodMonitor selects nothing
   initContainers:
     {{- include "oncewatch.initContainers" .Subcharts.oncewatch | nindent 8 }}   first in the list
   containers:
