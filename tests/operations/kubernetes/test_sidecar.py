@@ -145,7 +145,7 @@ def test_network_policy_is_an_example_only_and_says_what_it_does():
     assert not rendering.by_kind(everything, "NetworkPolicy")
     rules = rendering.documents(text)[0]["spec"]["ingress"]
     ports = {port["port"] for rule in rules for port in rule["ports"]}
-    assert "oncewatch" in ports and len(ports) == 2, "the application's own port must stay open"
+    assert 9464 in ports and len(ports) == 2, "the application's own port must stay open"
 
 
 def test_exemplars_lead_to_traces_by_the_label_that_the_sidecar_writes():
