@@ -4,17 +4,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 python=$target/operations-venv/bin/python
 export PYTHONDONTWRITEBYTECODE=1
 
-# need TEST PACKAGE: where the command TEST fails, installs the package if that is possible, else says how.
-need() {
-  bash -c "$1" >/dev/null 2>&1 && return
-  local install="apt-get install -y --no-install-recommends $2"
-  echo "missing ($1); trying: $install" >&2
-  apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive $install -qq >&2 || true
-  if ! bash -c "$1" >/dev/null 2>&1; then
-    echo "error: missing ($1); install it with: $install" >&2
-    exit 1
-  fi
-}
+source "$root/tests/operations/need.sh"
 
 # binary: exports ONCEWATCH_BIN, building it if it is not given.
 binary() {

@@ -58,6 +58,8 @@ REFUSED = {
     "no tokens": {"sidecar": {"capacity": 0}},
     "text as a number": {"sidecar": {"capacity": "many"}},
     "privileged port": {"sidecar": {"metricsPort": 80}},
+    "address without brackets": {"sidecar": {"metricsHost": "::"}},
+    "one address only": {"sidecar": {"metricsHost": "10.0.0.1"}},
     "admin port": {"sidecar": {"metricsPort": 9465}},
     "digest without its algorithm": {"image": {"digest": "abc"}},
     "unknown pull policy": {"image": {"pullPolicy": "Sometimes"}},

@@ -105,7 +105,7 @@ def test_a_broken_expression_is_seen(tmp_path, was, becomes):
         admission.admission_policy([pod()], broken)
 
 
-@pytest.mark.parametrize("values", [{"metricsPort": 9999}, {"capacity": 4096, "env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}}])
+@pytest.mark.parametrize("values", [{"metricsHost": "[::]", "metricsPort": 9999}, {"capacity": 4096, "env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}}])
 def test_chart_values_reach_the_injected_sidecar(tmp_path, values):
     rendered = rendering.templates({**rendering.EVERYTHING, "sidecar": values})
     sidecars = []
@@ -118,7 +118,8 @@ def test_chart_values_reach_the_injected_sidecar(tmp_path, values):
         sidecars.append(engine([pod()], policy)[0]["spec"]["initContainers"][0])
     assert sidecars[0] == sidecars[1]
     environment = {item["name"]: item.get("value") for item in sidecars[0]["env"]}
-    assert environment["ONCEWATCH_METRICS_ADDR"] == f"0.0.0.0:{values.get('metricsPort', 9464)}"
+    host, port = values.get("metricsHost", "0.0.0.0"), values.get("metricsPort", 9464)
+    assert environment["ONCEWATCH_METRICS_ADDR"] == f"{host}:{port}"
     assert environment["ONCEWATCH_CAPACITY"] == str(values.get("capacity", 16384))
     assert environment.get("OTEL_EXPORTER_OTLP_ENDPOINT") == values.get("env", {}).get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    assert sidecars[0]["ports"][0]["containerPort"] == values.get("metricsPort", 9464)
+    assert sidecars[0]["ports"][0]["containerPort"] == port

@@ -1,7 +1,10 @@
 {{/*
-The sidecar. Each template takes the scope of this chart: the root context here, and
+The sidecar in four templates. Each takes the scope of this chart: the root context here, and
 `.Subcharts.oncewatch` in a chart that depends on it:
 
+  metadata:
+    labels:
+      {{- include "oncewatch.podLabels" .Subcharts.oncewatch | nindent 8 }}   else the PodMonitor selects nothing
   initContainers:
     {{- include "oncewatch.initContainers" .Subcharts.oncewatch | nindent 8 }}   first in the list
   containers:
@@ -47,7 +50,7 @@ env:
   - name: ONCEWATCH_SOCKET
     value: /run/oncewatch/events.sock
   - name: ONCEWATCH_METRICS_ADDR
-    value: 0.0.0.0:{{ .Values.sidecar.metricsPort }}
+    value: {{ printf "%s:%d" .Values.sidecar.metricsHost (.Values.sidecar.metricsPort | int64) | quote }}
   - name: ONCEWATCH_CAPACITY
     value: {{ .Values.sidecar.capacity | int64 | quote }}
   - name: ONCEWATCH_TOKEN_HASH_KEY
