@@ -121,7 +121,7 @@ class Sidecar:
             "pod_name": self.pod,
             "pod_container_name": "oncewatch",
             "pod_container_init": "true",
-            "pod_container_port_number": "9464",
+            "pod_container_port_name": "oncewatch",
             "pod_phase": "Running",
             "pod_label_app_kubernetes_io_name": self.service,
         }

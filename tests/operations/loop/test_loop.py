@@ -118,6 +118,7 @@ def test_an_alert_arrives_with_its_labels_and_annotations(played, service):
         assert f"shop/{service}" in annotations["summary"]
         assert annotations["runbook_url"].endswith(f"/{labels['alertname']}.md")
         assert f"var-service={service}" in annotations["dashboard_url"]
+        assert not re.search(r"var-api=(&|$)", annotations["dashboard_url"])
 
 
 def test_every_alert_that_a_rule_can_give_was_caused():

@@ -80,7 +80,7 @@ LOSSES = [
     ("OncewatchEventsDropped", "oncewatch_events_dropped_total", {"where": "client"}),
     ("OncewatchEventsDropped", "oncewatch_events_dropped_total", {"where": "findings_queue"}),
     ("OncewatchTrackingGaps", "oncewatch_tracking_gaps_total", {"reason": "evicted"}),
-    ("OncewatchTrackingGaps", "oncewatch_tracking_gaps_total", {"reason": "restart"}),
+    ("OncewatchTrackingGaps", "oncewatch_tracking_gaps_total", {"reason": "open_attempts_overflow"}),
 ]
 
 
@@ -96,6 +96,21 @@ def test_a_loss_fires_after_five_minutes(tmp_path, alert, metric, label):
 def test_no_new_loss_is_quiet(tmp_path, alert, metric, label):
     run(tmp_path, [series(metric, "7x30 0x60", **label), observing(-9000)], [(f"{at}m", []) for at in (20, 31, 37, 50, 80)])
     run(tmp_path, [series(metric, "_x59 7x60", **label), observing(-9000)], [(f"{at}m", []) for at in (61, 67, 80)])
+
+
+def started(values, pod="a"):
+    return series("oncewatch_observation_start_timestamp_seconds", values, pod=pod)
+
+
+def test_restarts_of_a_sidecar_are_gaps(tmp_path):
+    fires = [health("OncewatchTrackingGaps")]
+    run(tmp_path, [started("0x30 1860x5 2220x60")], [("30m", []), ("38m", fires), ("80m", [])])
+    run(tmp_path, [started("0x90"), started("_x30 1860x60", pod="b")], [("38m", []), ("60m", [])])
+
+
+def test_forgotten_calls_alone_are_quiet(tmp_path):
+    inputs = [series("oncewatch_tracking_gaps_total", "0x30 1x60", reason="calls_overflow")]
+    run(tmp_path, inputs, [("37m", []), ("50m", [])])
 
 
 def spans(failed, exported, dropped=0):
