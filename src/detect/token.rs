@@ -194,15 +194,15 @@ impl Token {
             match self.life.answer {
                 Some(Answer::Cancelled) => Status::Cancelled,
                 Some(Answer::Rejected) => Status::Rejected,
-                None if self.life.mismatch_seen => Status::Rejected,
-                None => Status::Unknown,
+                // Mismatches alone, or nothing that was this request at all.
+                None => Status::Rejected,
             }
         }
     }
 
     /// Rejected for nothing but mismatches: the token is bound to another sender's request.
     pub fn is_bound_elsewhere(&self) -> bool {
-        self.status == Status::Rejected && self.life.answer.is_none()
+        self.status == Status::Rejected && self.life.answer.is_none() && self.life.mismatch_seen
     }
 
     /// Records a fingerprint seen in a start. At most [`HARD_CODED_AT`] that count are kept, and
