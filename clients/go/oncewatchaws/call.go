@@ -1,0 +1,239 @@
+package oncewatchaws
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	oncewatch "github.com/oncewatch/oncewatch/clients/go"
+	"github.com/oncewatch/oncewatch/clients/go/internal/failure"
+)
+
+const (
+	tokenField = "ClientRequestToken"
+
+	// Headers in the form in which Go keeps them.
+	invocationIDHeader = "Amz-Sdk-Invocation-Id"
+	attemptHeader      = "Amz-Sdk-Request"
+)
+
+var ignoredFields = []string{"ReturnConsumedCapacity", "ReturnItemCollectionMetrics"}
+
+// call is one logical SDK call. The SDK builds a stack of middleware for each,
+// so that its steps can share this without a look-up in the context.
+type call struct {
+	settings *settings
+	api      string
+	token    string
+	scope    string
+	origin   oncewatch.TokenOrigin
+	began    time.Time
+	attempts int
+	attempt  *oncewatch.Attempt
+}
+
+// The steps of the stack that see a call: as a whole, its final token, and each of its attempts.
+type (
+	wholeCall   call
+	finalToken  call
+	eachAttempt call
+)
+
+func (*wholeCall) ID() string   { return "OncewatchCall" }
+func (*finalToken) ID() string  { return "OncewatchToken" }
+func (*eachAttempt) ID() string { return "OncewatchAttempt" }
+
+// addTo never returns an error: it would be the result of the application's call.
+func (s *settings) addTo(stack *middleware.Stack) error {
+	defer failure.Recover()
+	if name := stack.ID(); name != "TransactWriteItems" && name != "ExecuteTransaction" {
+		return nil
+	}
+	if _, present := stack.Deserialize.Get((*eachAttempt)(nil).ID()); present {
+		return nil
+	}
+	call := &call{settings: s}
+	for _, err := range []error{
+		stack.Initialize.Add((*wholeCall)(call), middleware.Before),
+		stack.Initialize.Add((*finalToken)(call), middleware.After),
+		stack.Deserialize.Add((*eachAttempt)(call), middleware.Before),
+	} {
+		if err != nil {
+			failure.Count(err)
+		}
+	}
+	return nil
+}
+
+// HandleInitialize is the outermost step: the token is still as the caller gave it, and the call ends here.
+func (c *wholeCall) HandleInitialize(
+	ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+) (out middleware.InitializeOutput, metadata middleware.Metadata, err error) {
+	c.began = time.Now()
+	c.origin = oncewatch.OriginSDK
+	if api, token := tokenOf(in.Parameters); api != "" && token != nil {
+		c.origin = oncewatch.OriginCaller
+	}
+	// Deferred: a panic of another step is an end of the call, too.
+	defer (*call)(c).end()
+	return next.HandleInitialize(ctx, in)
+}
+
+func (c *call) end() {
+	c.attempt.EndCall()
+}
+
+// HandleInitialize is the innermost step: the SDK has filled in a token if there was none.
+func (c *finalToken) HandleInitialize(
+	ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+) (middleware.InitializeOutput, middleware.Metadata, error) {
+	if api, token := tokenOf(in.Parameters); token != nil {
+		c.api, c.token = api, *token
+		if c.scope = c.settings.scope; c.scope == "" {
+			c.scope = awsmiddleware.GetRegion(ctx)
+		}
+	}
+	return next.HandleInitialize(ctx, in)
+}
+
+// tokenOf names the API of a call's parameters, if it is one that takes a token here.
+func tokenOf(parameters any) (api string, token *string) {
+	switch input := parameters.(type) {
+	case *dynamodb.TransactWriteItemsInput:
+		if input != nil {
+			return "dynamodb.TransactWriteItems", input.ClientRequestToken
+		}
+	case *dynamodb.ExecuteTransactionInput:
+		if input != nil {
+			return "dynamodb.ExecuteTransaction", input.ClientRequestToken
+		}
+	}
+	return "", nil
+}
+
+// HandleDeserialize runs for each attempt, after the retry loop and the
+// signature: around sending the request and reading the answer.
+func (c *eachAttempt) HandleDeserialize(
+	ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+) (out middleware.DeserializeOutput, metadata middleware.Metadata, err error) {
+	if c.api == "" {
+		return next.HandleDeserialize(ctx, in)
+	}
+	(*call)(c).beginAttempt(ctx, in.Request)
+	// Only the first end counts: this one is for a panic, which has no answer.
+	defer c.attempt.End(oncewatch.NoResponse, oncewatch.Result{})
+	out, metadata, err = next.HandleDeserialize(ctx, in)
+	(*call)(c).endAttempt(out, metadata, err)
+	return out, metadata, err
+}
+
+func (c *call) beginAttempt(ctx context.Context, transportRequest any) {
+	defer failure.Recover()
+	c.attempts++
+	details := oncewatch.Request{
+		TokenField: tokenField, IgnoredFields: ignoredFields, Attempt: c.attempts,
+		Scope: c.scope, TokenOrigin: c.origin, CallBegan: c.began,
+	}
+	details.Traceparent = c.settings.currentTraceparent(ctx)
+	if request, ok := transportRequest.(*smithyhttp.Request); ok {
+		details.Call = firstOf(request.Header[invocationIDHeader])
+		if number, limit := attemptOf(firstOf(request.Header[attemptHeader])); number > 0 {
+			details.Attempt, details.MaxAttempts = number, limit
+		}
+		body := readBody(request)
+		defer body.free()
+		details.Body = body.bytes
+	}
+	if details.Call == "" {
+		// Without the SDK's id the attempts are still those of one call.
+		details.Call = strconv.FormatInt(c.began.UnixNano(), 36) + "/" + c.token
+	}
+	c.attempt = oncewatch.Begin(c.api, c.token, details)
+}
+
+// currentTraceparent calls the application's function, which may panic.
+func (s *settings) currentTraceparent(ctx context.Context) (traceparent string) {
+	if s.traceparent == nil {
+		return ""
+	}
+	defer failure.Recover()
+	return s.traceparent(ctx)
+}
+
+func (c *call) endAttempt(out middleware.DeserializeOutput, metadata middleware.Metadata, err error) {
+	defer failure.Recover()
+	result := oncewatch.Result{}
+	if response, ok := out.RawResponse.(*smithyhttp.Response); ok && response != nil && response.Response != nil {
+		result.HTTPStatus = response.StatusCode
+	}
+	result.RequestID, _ = awsmiddleware.GetRequestIDMetadata(metadata)
+	if err == nil {
+		result.ReadUnits, result.WriteUnits = consumed(out.Result)
+		c.attempt.End(oncewatch.OK, result)
+		return
+	}
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		result.Error = answer.ErrorCode()
+	} else if result.HTTPStatus < 300 {
+		// Nothing arrived, or nothing that tells whether the transaction was applied.
+		c.attempt.End(oncewatch.NoResponse, oncewatch.Result{})
+		return
+	}
+	c.attempt.End(oncewatch.Error, result)
+}
+
+// attemptOf reads "attempt=2; max=4"; 0 for what is not told.
+func attemptOf(header string) (number, limit int) {
+	for _, part := range strings.SplitN(header, "; ", 3) {
+		if text, ok := strings.CutPrefix(part, "attempt="); ok {
+			number, _ = strconv.Atoi(text)
+		} else if text, ok := strings.CutPrefix(part, "max="); ok {
+			limit, _ = strconv.Atoi(text)
+		}
+	}
+	return number, limit
+}
+
+func firstOf(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+// consumed sums capacity units over the tables of an answer; nil where no table tells.
+func consumed(result any) (read, write *float64) {
+	var tables []types.ConsumedCapacity
+	switch output := result.(type) {
+	case *dynamodb.TransactWriteItemsOutput:
+		tables = output.ConsumedCapacity
+	case *dynamodb.ExecuteTransactionOutput:
+		tables = output.ConsumedCapacity
+	}
+	for _, table := range tables {
+		read = added(read, table.ReadCapacityUnits)
+		write = added(write, table.WriteCapacityUnits)
+	}
+	return read, write
+}
+
+func added(sum, units *float64) *float64 {
+	if sum == nil || units == nil {
+		if units == nil {
+			return sum
+		}
+		return units
+	}
+	total := *sum + *units
+	return &total
+}
