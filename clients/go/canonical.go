@@ -39,7 +39,8 @@ func parseDocument(body []byte, tokenField string) (document, bool) {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return document{}, false
 	}
-	reader := reader{body: body}
+	// A large body has no canonical form: its values need not be kept.
+	reader := reader{body: body, skips: len(body) > canonicalBodyBytesMax}
 	found := document{}
 	if reader.peek() != '{' || tokenField == "" {
 		found.root = reader.value()
@@ -121,6 +122,8 @@ func (v *value) appendCanonical(out []byte) ([]byte, bool) {
 type reader struct {
 	body     []byte
 	position int
+	// skips passes over the items and members of values.
+	skips bool
 }
 
 // peek skips white space.
@@ -137,6 +140,10 @@ func (r *reader) peek() byte {
 
 func (r *reader) value() value {
 	found := value{kind: r.peek()}
+	if r.skips && (found.kind == '{' || found.kind == '[') {
+		r.skip()
+		return found
+	}
 	switch found.kind {
 	case '{':
 		r.members(func(entry member, _, _ int) { found.members = append(found.members, entry) })
@@ -159,6 +166,25 @@ func (r *reader) value() value {
 		found.scalar = r.body[start:r.position]
 	}
 	return found
+}
+
+// skip passes over an object or an array.
+func (r *reader) skip() {
+	for depth := 0; ; {
+		switch r.body[r.position] {
+		case '"':
+			r.quoted()
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		r.position++
+		if depth == 0 {
+			return
+		}
+	}
 }
 
 // members reads an object and gives each member with the range of its value.

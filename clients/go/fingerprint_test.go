@@ -130,6 +130,19 @@ func TestAnyDepthIsSafe(t *testing.T) {
 	}
 }
 
+// Where fp is omitted the values are only passed over; the token must be found all the same.
+func TestTheTokenOfALargeBody(t *testing.T) {
+	filler := strings.Repeat(`{"a\\\"}]":["t\u0022",[{}],{"token":"no"}]},`, 10_000)
+	for _, items := range []string{"[" + filler + "1]", `"` + strings.Repeat("x", 300_000) + `"`} {
+		head, tail := `{"a":`+items+` , "token" : "`, `","b":{"token":"no"},"c":[]}`
+		found := Fingerprint("x", []byte(head+"tok"+tail), "token")
+		expectEqual(t, "fingerprints", found, Fingerprints{FPRaw: sha("x", head+tail), Token: "tok", HasToken: true})
+	}
+	for _, body := range []string{"[" + filler + "1]", `{"token":["` + strings.Repeat("x", 300_000) + `"]}`} {
+		expectEqual(t, "fingerprints", Fingerprint("x", []byte(body), "token"), Fingerprints{FPRaw: sha("x", body)})
+	}
+}
+
 func randomValue(rng *rand.Rand, depth int) any {
 	switch kind := rng.IntN(6 + 3*min(depth, 1)); {
 	case kind < 3:

@@ -59,9 +59,7 @@ func TestAbsent(t *testing.T) {
 		t.Errorf("1000 attempts while off took %v", duration)
 	}
 	expectStats(t, "all dropped", func(s Statistics) bool { return s.Dropped == 3003 && s.Sent == 0 })
-	if process.queue.running {
-		t.Error("a goroutine runs for nothing")
-	}
+	peers.Until(t, "the sender's goroutine to end", func() bool { return senders() == 0 })
 }
 
 func TestRefused(t *testing.T) {
@@ -169,6 +167,25 @@ func TestTheBufferIsBounded(t *testing.T) {
 	process.queue.mu.Lock()
 	defer process.queue.mu.Unlock()
 	expectEqual(t, "bytes of an empty queue", process.queue.bytes, 0)
+}
+
+// What Begin checks beforehand may have changed when an event is queued.
+func TestTheQueueRefusesWhatIsTooMuch(t *testing.T) {
+	for size, expected := range map[int]int{0: 1000, 1000: 219} {
+		limited := queue{}
+		attempt := &Attempt{token: strings.Repeat("x", size)}
+		queued := 0
+		for range 1500 {
+			if ok, _ := limited.put(record{attempt: attempt}); ok {
+				queued++
+			}
+		}
+		expectEqual(t, "queued", queued, expected)
+		expectEqual(t, "dropped", limited.dropped, 1500-expected)
+		if limited.bytes > 256*1024 {
+			t.Errorf("%d bytes", limited.bytes)
+		}
+	}
 }
 
 func TestADroppedStartLeavesItsFingerprintsToTheEnd(t *testing.T) {
