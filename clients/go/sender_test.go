@@ -334,6 +334,35 @@ func TestSocketFileReplacedWhileTheOldServerLives(t *testing.T) {
 	old.Abandon()
 }
 
+// The line that the old server got a part of goes whole to the new one.
+func TestSocketFileReplacedWhileTheOldServerIsStalled(t *testing.T) {
+	path := newSocket(t)
+	process.limits.check, process.limits.write = 0, 20*time.Millisecond
+	stalled := peers.StartCollector(t, path)
+	stalled.Paused.Store(true)
+	for Stats().Dropped == 0 {
+		for index := range 20 {
+			report(fmt.Sprint(index, strings.Repeat("x", 450)))
+		}
+		time.Sleep(3 * time.Millisecond)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	replacement := peers.StartCollector(t, path)
+	expectStats(t, "all written", func(s Statistics) bool { return s.Pending == 0 })
+	stalled.Paused.Store(false)
+	stats := Stats()
+	arrived := func() uint64 {
+		reports := len(replacement.Of("type", "client_report")) + len(stalled.Of("type", "client_report"))
+		return uint64(len(replacement.Events()) + len(stalled.Events()) - reports)
+	}
+	peers.Until(t, "every event once", func() bool { return arrived() == stats.Sent })
+	if len(replacement.Events()) < 200 {
+		t.Errorf("%d events at the new server", len(replacement.Events()))
+	}
+}
+
 func TestAServerThatClosesAtOnceIsNotHammered(t *testing.T) {
 	path := newSocket(t)
 	listener, err := net.Listen("unix", path)

@@ -83,7 +83,7 @@ func (c *wholeCall) HandleInitialize(
 	if api, token := tokenOf(in.Parameters); api != "" && token != nil {
 		c.origin = oncewatch.OriginCaller
 	}
-	// Deferred: a panic of another step is an end of the call, too.
+	// Deferred: a panic of another step is an end of the call, too, and of its attempt.
 	defer (*call)(c).end()
 	return next.HandleInitialize(ctx, in)
 }
@@ -129,8 +129,6 @@ func (c *eachAttempt) HandleDeserialize(
 		return next.HandleDeserialize(ctx, in)
 	}
 	(*call)(c).beginAttempt(ctx, in.Request)
-	// Only the first end counts: this one is for a panic, which has no answer.
-	defer c.attempt.End(oncewatch.NoResponse, oncewatch.Result{})
 	out, metadata, err = next.HandleDeserialize(ctx, in)
 	(*call)(c).endAttempt(out, metadata, err)
 	return out, metadata, err
