@@ -150,13 +150,14 @@ pub fn run(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<(
     })
 }
 
-/// The runtime of everything but reading events, which has threads of its own.
+/// The runtime of everything but reading events and telling findings, which have threads of their
+/// own. One worker: of two, each wake-up of one wakes the other to look for more work.
 ///
 /// # Errors
 /// When the system refuses threads or descriptors.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()
 }
@@ -264,6 +265,8 @@ impl Daemon {
         Ok(())
     }
 
+    /// On a thread of its own: it writes to the log, and a reader of the log that stands still must
+    /// not hold up the probes.
     fn collect_findings(
         &mut self,
         findings: Arc<Findings>,
@@ -273,11 +276,14 @@ impl Daemon {
         let stop = self.collector.stop.clone();
         let mut log = FindingLog::new();
         let show = move |token: &str| display.show(token);
-        self.collector.spawn("findings", async move {
-            collect(findings, reported, stop, move |finding| {
-                log.log(finding, clock::now(), &show)
-            })
-            .await;
+        self.collector.running.spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.context("findings")?.block_on(collect(
+                findings,
+                reported,
+                stop,
+                move |finding| log.log(finding, clock::now(), &show),
+            ));
             Ok(())
         });
     }

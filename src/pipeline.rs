@@ -31,7 +31,7 @@ pub enum Report {
 
 /// The detector behind its lock, and where its words go.
 pub struct Pipeline {
-    detector: Mutex<Detector>,
+    desk: Mutex<Desk>,
     metrics: Arc<Metrics>,
     sinks: Sinks,
     /// The deadline that somebody waits for, in microseconds; the latest possible: none.
@@ -39,11 +39,21 @@ pub struct Pipeline {
     sooner: Notify,
 }
 
+/// What the lock guards.
+struct Desk {
+    detector: Detector,
+    /// What it says; kept for its memory, so that a healthy event allocates none.
+    out: Verdicts,
+}
+
 impl Pipeline {
     /// Joins a detector to its effects.
     pub fn new(detector: Detector, metrics: Arc<Metrics>, sinks: Sinks) -> Self {
         Self {
-            detector: Mutex::new(detector),
+            desk: Mutex::new(Desk {
+                detector,
+                out: Verdicts::default(),
+            }),
             metrics,
             sinks,
             awaited: AtomicI64::new(Timestamp::MAX.as_micros()),
@@ -51,8 +61,9 @@ impl Pipeline {
         }
     }
 
-    /// Decodes and judges the lines that one read brought. A line that cannot be used is counted
-    /// and handed to `rejected`; the others are judged under one lock.
+    /// Decodes and judges the lines that one read brought, one by one while they are in the cache,
+    /// and under one lock. A line that cannot be used is counted and handed to `rejected`, without
+    /// the lock: that may take its time.
     pub fn process<'a>(
         &self,
         lines: impl Iterator<Item = &'a [u8]>,
@@ -60,32 +71,22 @@ impl Pipeline {
         now: Timestamp,
         mut rejected: impl FnMut(DecodeError),
     ) {
-        let mut events = Vec::new();
+        let mut desk: Option<MutexGuard<'_, Desk>> = None;
         for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
             match Event::decode(line) {
-                Ok(event) => events.push(event),
+                Ok(event) => {
+                    self.metrics.check_clock(event.at, now);
+                    let desk = desk.get_or_insert_with(|| self.lock());
+                    desk.handle_event(&event, source, now, &self.metrics);
+                }
                 Err(error) => {
+                    self.leave(desk.take(), now);
                     self.metrics.reject(error.reason);
                     rejected(error);
                 }
             }
         }
-        if events.is_empty() {
-            return;
-        }
-        let mut out = Verdicts::default();
-        let mut detector = self.lock();
-        for event in &events {
-            self.metrics.check_clock(event.at, now);
-            detector.handle_event(event, source, now, &mut out);
-        }
-        let next = detector.poll_timeout();
-        drop(detector);
-        if next.is_some_and(|next| next.as_micros() < self.awaited.load(Ordering::Relaxed)) {
-            self.sooner.notify_one();
-        }
-        self.metrics.saw_event(now);
-        self.deliver(&mut out);
+        self.leave(desk, now);
     }
 
     /// Counts a line that ingest gave up before decoding.
@@ -100,24 +101,22 @@ impl Pipeline {
 
     /// Tells the detector that a stream connection closed.
     pub fn disconnect(&self, connection: ConnectionId, now: Timestamp) {
-        let mut out = Verdicts::default();
-        self.lock().handle_disconnect(connection, now, &mut out);
-        self.deliver(&mut out);
+        let mut desk = self.lock();
+        let Desk { detector, out } = &mut *desk;
+        detector.handle_disconnect(connection, now, out);
+        self.deliver(desk);
     }
 
     /// Handles due deadlines; returns the next one. Whoever waits for it also waits for
     /// [`Self::sooner`].
     pub fn timeout(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut out = Verdicts::default();
-        let next = {
-            let mut detector = self.lock();
-            detector.handle_timeout(now, &mut out);
-            let next = detector.poll_timeout();
-            let awaited = next.unwrap_or(Timestamp::MAX).as_micros();
-            self.awaited.store(awaited, Ordering::Relaxed);
-            next
-        };
-        self.deliver(&mut out);
+        let mut desk = self.lock();
+        let Desk { detector, out } = &mut *desk;
+        detector.handle_timeout(now, out);
+        let next = detector.poll_timeout();
+        let awaited = next.unwrap_or(Timestamp::MAX).as_micros();
+        self.awaited.store(awaited, Ordering::Relaxed);
+        self.deliver(desk);
         next
     }
 
@@ -128,38 +127,73 @@ impl Pipeline {
 
     /// Hands out what still waits, once, at the end.
     pub fn shutdown(&self, now: Timestamp) {
-        let mut out = Verdicts::default();
-        self.lock().handle_shutdown(now, &mut out);
-        self.deliver(&mut out);
+        let mut desk = self.lock();
+        let Desk { detector, out } = &mut *desk;
+        detector.handle_shutdown(now, out);
+        self.deliver(desk);
     }
 
     /// Reads the detector's state; `read` must be short, ingest waits meanwhile.
     pub fn inspect<T>(&self, read: impl FnOnce(&Detector) -> T) -> T {
-        read(&self.lock())
+        read(&self.lock().detector)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Detector> {
-        self.detector.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts, and passes on without ever waiting.
-    fn deliver(&self, out: &mut Verdicts) {
+    /// Ends the judging of events, if there were any.
+    fn leave(&self, desk: Option<MutexGuard<'_, Desk>>, now: Timestamp) {
+        let Some(desk) = desk else { return };
+        let next = desk.detector.poll_timeout();
+        if next.is_some_and(|next| next.as_micros() < self.awaited.load(Ordering::Relaxed)) {
+            self.sooner.notify_one();
+        }
+        self.metrics.saw_event(now);
+        self.deliver(desk);
+    }
+
+    /// Counts what is not counted yet, and passes on without ever waiting, and without the lock.
+    fn deliver(&self, mut desk: MutexGuard<'_, Desk>) {
+        let out = &mut desk.out;
         self.metrics.record(out);
-        let new = out
+        out.observations.clear();
+        if out.is_empty() {
+            return;
+        }
+        let news = std::mem::take(out);
+        drop(desk);
+        let new = news
             .findings
-            .drain(..)
+            .into_iter()
             .map(|finding| Report::New(Arc::new(finding)));
-        for report in new.chain(out.confirmed.drain(..).map(Report::Confirmed)) {
+        for report in new.chain(news.confirmed.into_iter().map(Report::Confirmed)) {
             if self.sinks.findings.try_send(report).is_err() {
                 self.metrics.dropped_finding();
             }
         }
         if let Some(spans) = &self.sinks.spans {
-            for lifecycle in out.settled.drain(..) {
+            for lifecycle in news.settled {
                 if spans.try_send(lifecycle).is_err() {
                     self.metrics.dropped_span();
                 }
             }
         }
+    }
+}
+
+impl Desk {
+    /// Judges an event, and counts what was said of it while it is in the cache.
+    fn handle_event(
+        &mut self,
+        event: &Event<'_>,
+        source: Source<'_>,
+        now: Timestamp,
+        metrics: &Metrics,
+    ) {
+        let Self { detector, out } = self;
+        detector.handle_event(event, source, now, out);
+        metrics.record(out);
+        out.observations.clear();
     }
 }

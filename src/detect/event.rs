@@ -1,6 +1,7 @@
 //! Wire events, version 1 (SPEC §2): one JSON object a line, decoded without copying.
 
 mod fields;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -178,6 +179,31 @@ impl DecodeError {
 }
 
 impl<'a> Event<'a> {
+    const BLANK: Self = Self {
+        kind: Kind::ClientReport,
+        api: Cow::Borrowed(""),
+        token: Cow::Borrowed(""),
+        call: None,
+        attempt: 1,
+        max_attempts: None,
+        fp: None,
+        fp_raw: None,
+        client: None,
+        scope: Cow::Borrowed(""),
+        at: None,
+        token_origin: None,
+        outcome: None,
+        error: None,
+        http_status: None,
+        request_id: None,
+        duration: None,
+        read_units: None,
+        write_units: None,
+        trace: None,
+        traceparent_malformed: false,
+        dropped: 0,
+    };
+
     /// Decodes one line without its newline.
     ///
     /// Of several faults the first of this order is reported: not JSON, version, type, a field
@@ -188,7 +214,16 @@ impl<'a> Event<'a> {
             field: None,
         };
         let text = std::str::from_utf8(line).map_err(|_| malformed)?;
-        let mut fields: Fields<'a> = serde_json::from_str(text).map_err(|_| malformed)?;
+        let mut event = Self::BLANK;
+        if scan::scan(text, &mut event).is_some() {
+            return Ok(event);
+        }
+        let fields = serde_json::from_str(text).map_err(|_| malformed)?;
+        Self::from_fields(fields)
+    }
+
+    /// Checks the fields of an object, whatever form it had, and finds out what is wrong with them.
+    fn from_fields(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
         if fields.integer(Field::V)?.is_some_and(|v| v != 1) {
             return Err(DecodeError::new(Reason::UnsupportedVersion, Field::V));
         }

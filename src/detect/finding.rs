@@ -209,6 +209,14 @@ impl Verdicts {
         self.confirmed.clear();
         self.settled.clear();
     }
+
+    /// Whether there is nothing in it, as after most events but for what is to be counted.
+    pub fn is_empty(&self) -> bool {
+        self.observations.is_empty()
+            && self.findings.is_empty()
+            && self.confirmed.is_empty()
+            && self.settled.is_empty()
+    }
 }
 
 /// The sender that a finding points at: who holds the token, or who used it first.

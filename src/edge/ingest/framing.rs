@@ -2,10 +2,15 @@
 
 use memchr::{memchr, memrchr};
 
+/// Bytes that a silent stream may keep in each of two buffers, so that lines of the usual length
+/// cost no allocation wherever a read cuts them.
+const KEPT_BYTES: usize = 1024;
+
 /// Cuts what the reads of one stream bring at its newlines.
 ///
 /// Complete lines are lent out where they lie in the read buffer; only a line that a read cut in
-/// two is copied. At most two lines of the longest length are held, and nothing between lines.
+/// two is copied. At most two lines of the longest length are held, and next to nothing between
+/// lines.
 /// Every byte is looked at a constant number of times, however it arrives.
 #[derive(Debug)]
 pub struct Framer {
@@ -57,11 +62,14 @@ impl Framer {
         (!self.tail.is_empty()).then_some(&self.tail)
     }
 
-    /// Gives memory back if no line is under way; for a stream that has fallen silent.
+    /// Gives memory back, but for what a usual line needs, if no line is under way; for a stream
+    /// that has fallen silent.
     pub fn shrink(&mut self) {
-        self.head = Vec::new();
-        if self.tail.is_empty() {
-            self.tail = Vec::new();
+        self.head.clear();
+        for buffer in [&mut self.head, &mut self.tail] {
+            if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
         }
     }
 
@@ -216,6 +224,22 @@ mod tests {
             (lines.next(), lines.too_long(), lines.taken()),
             (None, 0, 1)
         );
+    }
+
+    #[test]
+    fn a_silent_stream_keeps_little() {
+        let mut framer = Framer::new(1 << 20);
+        for _ in 0..3 {
+            for length in [10, 100_000] {
+                let line = vec![b'x'; length];
+                assert_eq!(framer.feed(&line).next(), None);
+                framer.shrink();
+                let mut lines = framer.feed(b"y\n");
+                assert_eq!(lines.next().map(<[u8]>::len), Some(length + 1));
+            }
+            framer.shrink();
+            assert!(framer.head.capacity() + framer.tail.capacity() <= 2 * KEPT_BYTES);
+        }
     }
 
     #[test]
