@@ -277,3 +277,6 @@ impl Drop for Attempt {
         self.end(Outcome::NoResponse, Answer::default());
     }
 }
+
+#[cfg(test)]
+mod tests;

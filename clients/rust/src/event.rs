@@ -382,3 +382,6 @@ fn clipped_unique(text: &str, bytes_max: usize) -> Cow<'_, str> {
     let mark = format!("~{}", hash_of_text(text));
     Cow::Owned(format!("{}{mark}", clipped(text, bytes_max - mark.len())))
 }
+
+#[cfg(test)]
+mod tests;
