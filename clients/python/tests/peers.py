@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 
 class Collector:
@@ -92,10 +92,25 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: Callable[[
 
 
 class Step:
-    """What the scripted server does with one request."""
+    """What the scripted server does with one request.
 
-    def __init__(self, status: int = 200, body: Any = None, *, hang_s: float = 0, reset: bool = False) -> None:
-        self.status, self.body, self.hang_s, self.reset = status, body or {}, hang_s, reset
+    ``failure`` is one of the shared vectors: ``reset``, ``close``, ``timeout`` or ``truncated``.
+    """
+
+    def __init__(
+        self, status: int = 200, body: Any = None, *, hang_s: float = 0, reset: bool = False, failure: str = ""
+    ) -> None:
+        self.status, self.hang_s = status, 1.0 if failure == "timeout" else hang_s
+        self.failure = "reset" if reset else failure
+        self.body = (body if isinstance(body, str) else json.dumps(body or {})).encode()
+        self.headers: Optional[dict[str, str]] = None
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> Step:
+        """The ``answer`` of a vector in ``conformance/events.json``."""
+        step = cls(answer.get("status", 200), answer.get("body", ""), failure=answer.get("failure", ""))
+        step.headers = answer.get("headers")
+        return step
 
 
 def ok(**body: Any) -> Step:
@@ -122,18 +137,19 @@ class DynamoStub:
                 stub.requests.append((dict(self.headers), body))
                 step = stub.script.pop(0) if stub.script else ok()
                 time.sleep(step.hang_s)
-                if step.reset:
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.connection.close()
+                if step.failure in ("reset", "close"):
+                    linger = struct.pack("ii", step.failure == "reset", 0)
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                     self.close_connection = True
                     return
-                answer = json.dumps(step.body).encode()
-                self.send_response(step.status)
-                self.send_header("Content-Type", "application/x-amz-json-1.0")
-                self.send_header("Content-Length", str(len(answer)))
-                self.send_header("x-amzn-RequestId", f"REQ{len(stub.requests)}")
+                self.send_response_only(step.status)
+                headers = {"Content-Type": "application/x-amz-json-1.0", "x-amzn-RequestId": f"REQ{len(stub.requests)}"}
+                for name, value in (headers if step.headers is None else step.headers).items():
+                    self.send_header(name, value)
+                self.close_connection = step.failure == "truncated"
+                self.send_header("Content-Length", str(len(step.body) + self.close_connection * 100))
                 self.end_headers()
-                self.wfile.write(answer)
+                self.wfile.write(step.body)
 
             def log_message(self, *_: Any) -> None:
                 pass

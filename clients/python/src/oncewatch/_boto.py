@@ -162,7 +162,7 @@ class _Hooks(NamedTuple):
             "error" if failed else "ok",
             error=parsed_response.get("Error", {}).get("Code") if failed else None,
             http_status=status,
-            request_id=metadata.get("RequestId"),
+            request_id=_request_id(metadata),
             read_units=read_units,
             write_units=write_units,
             max_attempts=max_attempts,
@@ -173,6 +173,12 @@ class _Hooks(NamedTuple):
         call = context.pop(_CONTEXT_KEY, None)
         if call is not None and call.attempt is not None:
             call.attempt.end_call((time.monotonic() - call.started) * 1000)
+
+
+def _request_id(metadata: Any) -> Optional[str]:
+    """The headers' own where botocore does not look: in a 5xx whose body is no JSON."""
+    found: Optional[str] = metadata.get("RequestId") or metadata.get("HTTPHeaders", {}).get("x-amzn-requestid")
+    return found
 
 
 def _max_attempts(context: Any) -> Optional[int]:
