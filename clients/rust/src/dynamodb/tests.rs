@@ -12,11 +12,13 @@ use serde_json::Value;
 use super::Dynamodb;
 use crate::fingerprint::fingerprint;
 use crate::testing::collector::Collector;
-use crate::testing::stub::{Reply, Stub};
+use crate::testing::stub::{Answer, Reply, Stub};
 use crate::testing::{Bench, QUICK};
 
 /// Names what varies from run to run.
 const UUID_CHARACTERS: usize = 36;
+
+mod conformance;
 
 struct Scene {
     bench: Bench,
@@ -257,35 +259,26 @@ async fn an_error_that_the_sdk_does_not_model_keeps_its_code() {
 
 #[tokio::test]
 async fn answers_without_a_code() {
-    let page = "<html>bad gateway</html>".to_owned();
-    let unavailable = Reply::Answer {
-        status: 502,
-        body: page.clone(),
-    };
-    let scene = Scene::new(&[
-        unavailable,
-        Reply::Answer {
-            status: 403,
-            body: "{}".to_owned(),
-        },
-    ]);
+    let page = "<html>bad gateway</html>";
+    let scene = Scene::new(&[Reply::with_status(502, page), Reply::with_status(403, "{}")]);
     write_items(&scene.client()).send().await.unwrap_err();
     assert_eq!(
         outcomes(&scene.events(5))[..2],
         [("error", "", Some(502)), ("error", "", Some(403))]
     );
     // A success that cannot be read: applied or not, nobody knows.
-    let scene = Scene::new(&[Reply::Answer {
-        status: 200,
-        body: page,
-    }]);
+    let scene = Scene::new(&[Reply::ok(page)]);
     write_items(&scene.client()).send().await.unwrap_err();
     assert_eq!(outcomes(&scene.events(3)), [("no_response", "", None); 2]);
 }
 
 #[tokio::test]
 async fn lost_connections_are_no_response() {
-    let scene = Scene::new(&[Reply::Close, Reply::CutOff, Reply::ok("{}")]);
+    let scene = Scene::new(&[
+        Reply::Close,
+        Reply::CutOff(Answer::new(200, "{")),
+        Reply::ok("{}"),
+    ]);
     write_items(&scene.client()).send().await.unwrap();
     let events = scene.events(7);
     let expected = [

@@ -7,34 +7,73 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 /// What the server does with a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    Answer {
-        status: u16,
-        body: String,
-    },
+    Answer(Answer),
     /// Promises a longer body than it sends, then closes.
-    CutOff,
+    CutOff(Answer),
     /// Closes without a word.
     Close,
+    /// Resets the connection.
+    Reset,
     /// Answers after the time.
     Late(Duration),
 }
 
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
 impl Reply {
     pub fn ok(body: &str) -> Self {
-        Self::Answer {
-            status: 200,
-            body: body.to_owned(),
-        }
+        Self::with_status(200, body)
+    }
+
+    pub fn with_status(status: u16, body: &str) -> Self {
+        Self::Answer(Answer::new(status, body))
     }
 
     pub fn error(status: u16, code: &str) -> Self {
         let body = format!(
             r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"scripted"}}"#
         );
-        Self::Answer { status, body }
+        Self::with_status(status, &body)
+    }
+}
+
+impl Answer {
+    pub fn new(status: u16, body: &str) -> Self {
+        let headers = [
+            ("content-type", "application/x-amz-json-1.0"),
+            ("x-amzn-requestid", "REQUEST-1"),
+        ];
+        Self {
+            status,
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// On the wire, with `missing` bytes of the body that it promises.
+    fn written(&self, missing: usize) -> String {
+        let headers: String = self
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let length = self.body.len() + missing;
+        format!(
+            "HTTP/1.1 {} Scripted\r\n{headers}content-length: {length}\r\n\r\n{}",
+            self.status, self.body
+        )
     }
 }
 
@@ -95,25 +134,27 @@ fn serve(connection: TcpStream, mut answer: impl FnMut(Received) -> Reply) -> Op
     let mut reader = BufReader::new(connection.try_clone().ok()?);
     let mut writer = connection;
     loop {
-        let (status, body) = match answer(receive(&mut reader)?) {
+        let answer = match answer(receive(&mut reader)?) {
             Reply::Close => return None,
-            Reply::CutOff => {
-                writer
-                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"")
-                    .ok()?;
+            Reply::Reset => {
+                let at_once = nix::libc::linger {
+                    l_onoff: 1,
+                    l_linger: 0,
+                };
+                setsockopt(&writer, sockopt::Linger, &at_once).unwrap();
+                return None;
+            }
+            Reply::CutOff(answer) => {
+                writer.write_all(answer.written(100).as_bytes()).ok()?;
                 return None;
             }
             Reply::Late(time) => {
                 thread::sleep(time);
-                (200, "{}".to_owned())
+                Answer::new(200, "{}")
             }
-            Reply::Answer { status, body } => (status, body),
+            Reply::Answer(answer) => answer,
         };
-        let head = format!(
-            "HTTP/1.1 {status} Scripted\r\ncontent-type: application/x-amz-json-1.0\r\nx-amzn-requestid: REQUEST-1\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        writer.write_all((head + &body).as_bytes()).ok()?;
+        writer.write_all(answer.written(0).as_bytes()).ok()?;
     }
 }
 
