@@ -52,7 +52,7 @@ async fn run(job: Value, http: SharedHttpClient) -> Result<Value, Failure> {
     let outcome = match job["op"].as_str() {
         Some("transact") => transact(&job, &client(&job, http)).await?,
         Some("execute") => execute(&job, &client(&job, http)).await?,
-        Some("generic") => generic(&job)?.to_owned(),
+        Some("generic") => generic(&job)?,
         _ => return Err(format!("no op in {job}").into()),
     };
     Ok(json!({"id": job["id"], "outcome": outcome}))
@@ -103,7 +103,10 @@ async fn transact(job: &Value, client: &Client) -> Result<String, Failure> {
         .table_name(table)
         .key("id", text("counter"))
         .update_expression("ADD n :amount")
-        .expression_attribute_values(":amount", AttributeValue::N(job["amount"].to_string()))
+        .expression_attribute_values(
+            ":amount",
+            AttributeValue::N(job["amount"].as_i64().unwrap_or(1).to_string()),
+        )
         .build()?;
     let mut call = client
         .transact_write_items()
@@ -153,7 +156,7 @@ fn outcome<O, E: ProvideErrorMetadata, R>(result: Result<O, SdkError<E, R>>) -> 
     }
 }
 
-fn generic(job: &Value) -> Result<&'static str, Failure> {
+fn generic(job: &Value) -> Result<String, Failure> {
     let number = |name: &str| job[name].as_u64();
     let options = Options {
         body: field(job, "body").map(str::as_bytes),
@@ -163,10 +166,11 @@ fn generic(job: &Value) -> Result<&'static str, Failure> {
         max_attempts: number("max_attempts").map(TryInto::try_into).transpose()?,
         ..Options::default()
     };
-    let (name, outcome) = match field(job, "outcome") {
-        Some("ok") => ("ok", Outcome::Ok),
-        Some("error") => ("error", Outcome::Error),
-        _ => ("no_response", Outcome::NoResponse),
+    let name = field(job, "outcome").unwrap_or("ok");
+    let outcome = match name {
+        "ok" => Outcome::Ok,
+        "error" => Outcome::Error,
+        _ => Outcome::NoResponse,
     };
     let answer = Answer {
         error: field(job, "error"),
@@ -179,5 +183,5 @@ fn generic(job: &Value) -> Result<&'static str, Failure> {
         options,
     );
     attempt.end(outcome, answer);
-    Ok(name)
+    Ok(answer.error.unwrap_or(name).to_owned())
 }
