@@ -98,16 +98,16 @@ pub(crate) fn begin_with(
     token: &str,
     options: Options<'_>,
 ) -> Attempt {
+    let given = options.call.filter(|call| !call.is_empty());
+    if !transport.is_some_and(Transport::accepts) {
+        return Attempt::unobserved(transport, given.is_none());
+    }
     let start = Start {
         number: options.attempt.max(1),
-        own_call: options.call.is_none_or(str::is_empty),
+        own_call: given.is_none(),
         max_attempts: options.max_attempts,
         traceparent: options.traceparent.map(str::to_owned),
     };
-    if !transport.is_some_and(Transport::accepts) {
-        return Attempt::unobserved(transport, &start);
-    }
-    let given = options.call.filter(|call| !call.is_empty());
     let ignored = options
         .ignored_fields
         .iter()
@@ -191,15 +191,15 @@ impl Attempt {
     }
 
     /// An attempt that the transport does not accept: its start is counted as dropped, and so will be its ends.
-    pub(crate) fn unobserved(transport: Option<&'static Transport>, start: &Start) -> Self {
+    pub(crate) fn unobserved(transport: Option<&'static Transport>, own_call: bool) -> Self {
         if let Some(transport) = transport {
             transport.skip();
         }
         Self {
             call: None,
             transport,
-            number: start.number,
-            own_call: start.own_call,
+            number: 1,
+            own_call,
             started: Instant::now(),
             state: State::Open,
         }
@@ -222,6 +222,12 @@ impl Attempt {
 
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
+    }
+
+    /// Whether its start was sent; otherwise its ends are only counted.
+    #[cfg(feature = "aws-sdk")]
+    pub(crate) fn is_observed(&self) -> bool {
+        self.call.is_some()
     }
 
     pub(crate) fn end_with(&mut self, ending: Ending) {

@@ -30,7 +30,7 @@ use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-use crate::attempt::{Attempt, Start, parameters_of};
+use crate::attempt::{Answer, Attempt, Start, parameters_of};
 use crate::event::{Body, Call, CallId, Ending, Outcome, TokenOrigin};
 use crate::transport::{self, Transport};
 
@@ -88,53 +88,32 @@ impl Dynamodb {
 
     fn begin(
         &self,
+        transport: Option<&'static Transport>,
         request: &HttpRequest,
         state: &mut CallState,
         region: Option<String>,
-        counted: u32,
+        start: Start,
     ) {
-        let (number, max_attempts) = attempt_numbers(request);
-        let transport = self.transport.or_else(transport::current);
-        let start = Start {
-            number: number.unwrap_or(counted).max(1),
-            own_call: false,
-            max_attempts,
-            traceparent: None,
+        // A streamed body is no DynamoDB request.
+        let Some(bytes) = request.body().bytes() else {
+            return;
         };
-        state.attempt = Some(match request.body().bytes() {
-            // A streamed body is no DynamoDB request.
-            None => return,
-            Some(_) if !transport.is_some_and(Transport::accepts) => {
-                Attempt::unobserved(transport, &start)
-            }
-            Some(bytes) => {
-                let call = state.call.get_or_insert_with(|| {
-                    let scope = self.scope.as_deref().map(str::to_owned);
-                    Arc::new(
-                        state
-                            .shape
-                            .call(request, scope.or(region).unwrap_or_default()),
-                    )
-                });
-                let keep = || {
-                    request
-                        .body()
-                        .try_clone()
-                        .map_or_else(|| Body::Copied(bytes.into()), shared)
-                };
-                let parameters = parameters_of(call, bytes, keep);
-                let traceparent = self.traceparent.as_ref().and_then(|source| source());
-                Attempt::begin(
-                    transport,
-                    call,
-                    parameters,
-                    Start {
-                        traceparent,
-                        ..start
-                    },
-                )
-            }
+        let call = state.call.get_or_insert_with(|| {
+            let scope = self.scope.as_deref().map(str::to_owned);
+            Arc::new(
+                state
+                    .shape
+                    .call(request, scope.or(region).unwrap_or_default()),
+            )
         });
+        let keep = || {
+            request
+                .body()
+                .try_clone()
+                .map_or_else(|| Body::Copied(bytes.into()), shared)
+        };
+        let parameters = parameters_of(call, bytes, keep);
+        state.attempt = Some(Attempt::begin(transport, call, parameters, start));
     }
 }
 
@@ -261,17 +240,30 @@ impl Intercept for Dynamodb {
         _: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if cfg.load::<CallState>().is_none() {
+        let Some(state) = cfg.get_mut_from_interceptor_state::<CallState>() else {
+            return Ok(());
+        };
+        let transport = self.transport.or_else(transport::current);
+        if !transport.is_some_and(Transport::accepts) {
+            state.attempt = Some(Attempt::unobserved(transport, false));
             return Ok(());
         }
-        let region = cfg
-            .load::<Region>()
+        let known = state.call.is_some() || self.scope.is_some();
+        let region = if known { None } else { cfg.load::<Region>() }
             .map(|region| region.as_ref().to_owned());
-        let counted = cfg
-            .load::<RequestAttempts>()
-            .map_or(1, |attempts| attempts.attempts());
+        let (number, max_attempts) = attempt_numbers(context.request());
+        let number = number.or_else(|| {
+            cfg.load::<RequestAttempts>()
+                .map(|attempts| attempts.attempts())
+        });
         if let Some(state) = cfg.get_mut_from_interceptor_state::<CallState>() {
-            self.begin(context.request(), state, region, counted);
+            let start = Start {
+                number: number.unwrap_or(1).max(1),
+                own_call: false,
+                max_attempts,
+                traceparent: self.traceparent.as_ref().and_then(|source| source()),
+            };
+            self.begin(transport, context.request(), state, region, start);
         }
         Ok(())
     }
@@ -287,7 +279,11 @@ impl Intercept for Dynamodb {
             .and_then(|state| state.attempt.as_mut())
             .filter(|attempt| attempt.is_open())
         {
-            attempt.end_with(ending(context));
+            if attempt.is_observed() {
+                attempt.end_with(ending(context));
+            } else {
+                attempt.end(Outcome::NoResponse, Answer::default());
+            }
         }
         Ok(())
     }

@@ -292,10 +292,10 @@ async fn lost_connections_are_no_response() {
 
 #[tokio::test]
 async fn read_and_attempt_timeouts_are_no_response() {
-    let late = Reply::Late(Duration::from_millis(400));
+    let late = Reply::Late(Duration::from_secs(2));
     let limits = [
-        TimeoutConfig::builder().read_timeout(Duration::from_millis(50)),
-        TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(50)),
+        TimeoutConfig::builder().read_timeout(Duration::from_millis(300)),
+        TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(300)),
     ];
     for limit in limits {
         let scene = Scene::new(&[late.clone(), Reply::ok("{}")]);
@@ -317,9 +317,9 @@ async fn read_and_attempt_timeouts_are_no_response() {
 
 #[tokio::test]
 async fn an_operation_timeout_ends_attempt_and_call() {
-    let scene = Scene::new(&[Reply::Late(Duration::from_millis(400))]);
+    let scene = Scene::new(&[Reply::Late(Duration::from_secs(2))]);
     let limit = TimeoutConfig::builder()
-        .operation_timeout(Duration::from_millis(60))
+        .operation_timeout(Duration::from_millis(300))
         .build();
     write_items(&scene.client_with(limit))
         .send()
@@ -332,9 +332,9 @@ async fn an_operation_timeout_ends_attempt_and_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_future_is_no_response() {
-    let scene = Scene::new(&[Reply::Late(Duration::from_millis(400))]);
+    let scene = Scene::new(&[Reply::Late(Duration::from_secs(2))]);
     let client = scene.client();
-    let limit = Duration::from_millis(60);
+    let limit = Duration::from_millis(300);
     assert!(
         tokio::time::timeout(limit, write_items(&client).send())
             .await
@@ -345,7 +345,7 @@ async fn a_dropped_future_is_no_response() {
     assert_eq!(outcomes(&events), [("no_response", "", None); 2]);
     assert!(events[1]["duration_ms"].as_f64().unwrap() >= 40.0);
 
-    let scene = Scene::new(&[Reply::Late(Duration::from_millis(400))]);
+    let scene = Scene::new(&[Reply::Late(Duration::from_secs(2))]);
     let client = scene.client();
     tokio::select! {
         _ = write_items(&client).send() => panic!("answered too early"),
@@ -353,7 +353,7 @@ async fn a_dropped_future_is_no_response() {
     }
     assert_eq!(outcomes(&scene.events(3)), [("no_response", "", None); 2]);
 
-    let scene = Scene::new(&[Reply::Late(Duration::from_millis(400))]);
+    let scene = Scene::new(&[Reply::Late(Duration::from_secs(2))]);
     let task = tokio::spawn(write_items(&scene.client()).send());
     scene.collector.wait(1);
     task.abort();

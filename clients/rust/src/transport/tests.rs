@@ -7,6 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::{BYTES_MAX, EVENTS_MAX, Pace, Transport, lock};
 use crate::attempt::{Options, begin_with};
 use crate::event::Outcome;
@@ -193,40 +195,106 @@ fn the_buffer_is_bounded_by_bytes_as_well() {
 }
 
 #[test]
+fn no_more_events_wait_than_allowed() {
+    let bench = Bench::new(QUICK);
+    let collector = Collector::new(&bench.socket());
+    let begin = || {
+        begin_with(
+            Some(bench.transport),
+            "default",
+            "t",
+            Options {
+                call: Some("c"),
+                ..Options::default()
+            },
+        )
+    };
+    let mut attempts = Vec::new();
+    for _ in 0..11 {
+        attempts.extend((0..100).map(|_| begin()));
+        collector.wait(attempts.len());
+    }
+    let held = lock(&bench.transport.connection);
+    // Ends are the smallest events: only so many of them stay below the limit of bytes.
+    for attempt in &mut attempts {
+        attempt.end(Outcome::Ok, crate::Answer::default());
+    }
+    let stats = bench.transport.stats();
+    assert_eq!((stats.pending, stats.dropped), (EVENTS_MAX as u64, 100));
+    drop(held);
+    collector.wait(1100 + EVENTS_MAX + 1);
+    bench.wait_for("2100 sent", |stats| {
+        stats.sent == 2100 && stats.pending == 0
+    });
+}
+
+#[test]
+fn every_event_is_counted_when_the_sidecar_goes_while_many_wait() {
+    let bench = Bench::new(Pace {
+        off: PATIENCE,
+        ..QUICK
+    });
+    let collector = Collector::paused(&bench.socket());
+    let filler = "x".repeat(400);
+    let mut reported = 0;
+    wait_until("a full buffer", || {
+        report(bench.transport, &filler);
+        reported += 3;
+        (bench.transport.stats().dropped > 0)
+            .then_some(())
+            .ok_or_else(|| format!("{reported} events"))
+    });
+    assert!(
+        lock(&bench.transport.queue).waiting.len() > 10,
+        "{:?}",
+        bench.transport.stats()
+    );
+    collector.close();
+    let stats = bench.wait_for("off", |stats| stats.pending == 0);
+    assert!(!bench.transport.accepts());
+    assert_eq!(stats.sent + stats.dropped, reported, "{stats:?}");
+}
+
+#[test]
 fn a_connection_closed_within_a_line_is_followed_by_whole_lines() {
     let bench = Bench::new(QUICK);
     let listener = UnixListener::bind(bench.socket()).unwrap();
-    // The kernel takes about 200 KiB of a connection that nobody reads, so the last write of many is cut.
-    let filler = "x".repeat(400);
-    let mut sent = 0;
-    wait_until("a write that the kernel did not take whole", || {
-        for _ in 0..100 {
-            report(bench.transport, &format!("token-{sent:05}{filler}"));
-            sent += 1;
-        }
-        thread::sleep(Duration::from_millis(5));
-        (bench.transport.stats().dropped > 0)
-            .then_some(())
-            .ok_or_else(|| format!("{sent} sent"))
-    });
+    report(bench.transport, "token-000");
+    bench.wait_for("a connection", |stats| stats.sent == 3);
+    // Makes the kernel take parts of lines.
+    let connection = lock(&bench.transport.connection)
+        .as_ref()
+        .unwrap()
+        .try_clone()
+        .unwrap();
+    setsockopt(&connection, sockopt::SndBuf, &4608).unwrap();
+    drop(connection);
+    for index in 1..100 {
+        report(bench.transport, &format!("token-{index:03}"));
+    }
+    thread::sleep(Duration::from_millis(50));
     let (mut first, _) = listener.accept().unwrap();
-    let mut start = [0; 1000];
-    first.read_exact(&mut start).unwrap();
-    assert!(start.starts_with(b"{\"type\":\"attempt_start\""));
     drop(listener);
     fs::remove_file(bench.socket()).unwrap();
     let collector = Collector::new(&bench.socket());
-    drop(first);
-    bench.wait_for("all written", |stats| stats.pending == 0 && stats.sent > 0);
-    let stream = collector.streams().concat();
-    assert!(stream.starts_with(b"{\"type\":") && stream.ends_with(b"}\n"));
-    let events = collector.events();
-    let tokens = tokens(&events);
-    assert!(
-        tokens.is_sorted() && tokens.len() > 150,
-        "{} events",
-        tokens.len()
-    );
+    bench.wait_for("all written", |stats| stats.sent == 300);
+    let mut cut = Vec::new();
+    first.read_to_end(&mut cut).unwrap();
+    assert!(cut.len() > 1000 && !cut.ends_with(b"\n"), "no line was cut");
+    let whole = cut.iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    cut.truncate(whole);
+    wait_until("all lines, none twice", || {
+        let text = String::from_utf8([cut.clone(), collector.streams().concat()].concat()).unwrap();
+        let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+        let events: Vec<_> = lines.map_while(Result::ok).collect();
+        let expected: Vec<_> = (0..300)
+            .map(|index| format!("token-{:03}", index / 3))
+            .collect();
+        (tokens(&events) == expected)
+            .then_some(())
+            .ok_or_else(|| format!("{} events", events.len()))
+    });
+    assert_eq!(bench.transport.stats().dropped, 0);
 }
 
 #[test]

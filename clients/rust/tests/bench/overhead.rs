@@ -4,7 +4,7 @@
 //! the client keeps its connection, with reader and DynamoDB stub in processes of their own.
 //!
 //! - hook: time of the calling thread in all hooks of a real SDK call of one attempt (its start, its end, the call's
-//!   end), measured inside the call, where caches are as cold as the SDK leaves them.
+//!   end), measured inside the call, where caches are as cold as the SDK leaves them. The clock's own part is shown.
 //! - call: a whole `TransactWriteItems` against the stub on loopback, calls with and without the hook taking turns.
 //! - event: one event of the generic interface, starts with a 480-byte body and ends by turns, 10,000 a second.
 
@@ -129,9 +129,9 @@ fn measure(endpoint: &str) -> Value {
 /// Time spent in the hooks of the current call.
 static IN_HOOKS_NS: AtomicU64 = AtomicU64::new(0);
 
-/// The interceptor, with a clock around each of its hooks.
+/// The interceptor, with a clock around each of its hooks; without it, the clock alone.
 #[derive(Debug)]
-struct Timed(Dynamodb);
+struct Timed(Option<Dynamodb>);
 
 fn timed<T>(hook: impl FnOnce() -> T) -> T {
     let began = Instant::now();
@@ -150,7 +150,11 @@ impl Intercept for Timed {
         context: &BeforeSerializationInterceptorContextRef<'_>,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        timed(|| self.0.read_before_execution(context, cfg))
+        timed(|| {
+            self.0
+                .as_ref()
+                .map_or(Ok(()), |hook| hook.read_before_execution(context, cfg))
+        })
     }
 
     fn read_before_transmit(
@@ -159,7 +163,11 @@ impl Intercept for Timed {
         components: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        timed(|| self.0.read_before_transmit(context, components, cfg))
+        timed(|| {
+            self.0.as_ref().map_or(Ok(()), |hook| {
+                hook.read_before_transmit(context, components, cfg)
+            })
+        })
     }
 
     fn read_after_attempt(
@@ -168,7 +176,11 @@ impl Intercept for Timed {
         components: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        timed(|| self.0.read_after_attempt(context, components, cfg))
+        timed(|| {
+            self.0.as_ref().map_or(Ok(()), |hook| {
+                hook.read_after_attempt(context, components, cfg)
+            })
+        })
     }
 
     fn read_after_execution(
@@ -177,7 +189,11 @@ impl Intercept for Timed {
         components: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        timed(|| self.0.read_after_execution(context, components, cfg))
+        timed(|| {
+            self.0.as_ref().map_or(Ok(()), |hook| {
+                hook.read_after_execution(context, components, cfg)
+            })
+        })
     }
 }
 
@@ -223,19 +239,39 @@ async fn call(client: &Client) -> u64 {
 async fn measure_calls(endpoint: &str) -> Value {
     let plain = Client::from_conf(client(endpoint).build());
     let hooked = Client::from_conf(client(endpoint).interceptor(Dynamodb::new()).build());
-    let timed = Client::from_conf(client(endpoint).interceptor(Timed(Dynamodb::new())).build());
-    let (mut without, mut with, mut hook) = (Vec::new(), Vec::new(), Vec::new());
+    let timed = Client::from_conf(
+        client(endpoint)
+            .interceptor(Timed(Some(Dynamodb::new())))
+            .build(),
+    );
+    let clock = Client::from_conf(client(endpoint).interceptor(Timed(None)).build());
+    let (mut without, mut with, mut hook, mut clocks) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for index in 0..WARM_UP + CALLS {
-        let durations = (call(&plain).await, call(&hooked).await);
-        IN_HOOKS_NS.store(0, Ordering::Relaxed);
-        call(&timed).await;
-        if index >= WARM_UP {
-            without.push(durations.0);
-            with.push(durations.1);
-            hook.push(IN_HOOKS_NS.load(Ordering::Relaxed));
+        // By turns first, because each call leaves the caches warm for the next.
+        let (first, second) = if index % 2 == 0 {
+            (&plain, &hooked)
+        } else {
+            (&hooked, &plain)
+        };
+        let durations = (call(first).await, call(second).await);
+        if index < WARM_UP {
+            continue;
+        }
+        let (plain, hooked) = if index % 2 == 0 {
+            durations
+        } else {
+            (durations.1, durations.0)
+        };
+        without.push(plain);
+        with.push(hooked);
+        for (client, spent) in [(&timed, &mut hook), (&clock, &mut clocks)] {
+            IN_HOOKS_NS.store(0, Ordering::Relaxed);
+            call(client).await;
+            spent.push(IN_HOOKS_NS.load(Ordering::Relaxed));
         }
     }
-    json!({"call_without": summary(without), "call_with": summary(with), "hook": summary(hook)})
+    json!({"call_without": summary(without), "call_with": summary(with), "hook": summary(hook), "clock": summary(clocks)})
 }
 
 fn measure_events() -> Value {
@@ -288,7 +324,7 @@ fn measure_events() -> Value {
 fn summary(mut durations: Vec<u64>) -> Value {
     durations.sort_unstable();
     let at = |percent: usize| durations[(durations.len() - 1) * percent / 100];
-    json!({"p50": at(50), "p99": at(99), "count": durations.len()})
+    json!({"p10": at(10), "p50": at(50), "p99": at(99), "count": durations.len()})
 }
 
 fn print_table(results: &Value) {
@@ -297,9 +333,10 @@ fn print_table(results: &Value) {
         results["sdk"].as_str().unwrap_or_default()
     );
     println!(
-        "{:8} | {:>15} | {:>17} | {:>17} | {:>9} | {:>15} | {:>7} | {:>7}",
+        "{:8} | {:>15} | {:>13} | {:>17} | {:>17} | {:>9} | {:>15} | {:>7} | {:>7}",
         "sidecar",
         "hook, 1 attempt",
+        "of it clock",
         "SDK call without",
         "SDK call with",
         "with/out",
@@ -320,9 +357,10 @@ fn print_table(results: &Value) {
         };
         let ratio = micros("call_with", "p50") / micros("call_without", "p50");
         println!(
-            "{:8} | {:>15} | {:>17} | {:>17} | {ratio:>9.3} | {:>15} | {:>7} | {:>7}",
+            "{:8} | {:>15} | {:>13} | {:>17} | {:>17} | {ratio:>9.3} | {:>15} | {:>7} | {:>7}",
             state["sidecar"].as_str().unwrap_or_default(),
             both("hook", 2),
+            both("clock", 2),
             both("call_without", 0),
             both("call_with", 0),
             both("event", 2),
