@@ -2,6 +2,7 @@ package io.oncewatch;
 
 import java.io.IOException;
 import java.net.StandardProtocolFamily;
+import java.net.StandardSocketOptions;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
@@ -31,12 +32,15 @@ final class Connection implements AutoCloseable {
     }
 
     /** Only the sender waits here, if at all: for a listener whose queue is full. */
-    static Connection open(Path path) throws IOException {
+    static Connection open(Path path, int sendBufferBytes) throws IOException {
         SocketChannel channel = SocketChannel.open(StandardProtocolFamily.UNIX);
         Selector selector = null;
         try {
             channel.connect(UnixDomainSocketAddress.of(path));
             channel.configureBlocking(false);
+            if (sendBufferBytes > 0) {
+                channel.setOption(StandardSocketOptions.SO_SNDBUF, sendBufferBytes);
+            }
             selector = Selector.open();
             channel.register(selector, SelectionKey.OP_WRITE);
             return new Connection(path, identity(path), channel, selector);

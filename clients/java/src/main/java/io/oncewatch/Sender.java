@@ -33,6 +33,8 @@ final class Sender {
         /** A connection lost sooner than this counts as nothing there, or an accept-and-close loop would be hammered. */
         Duration lived = Duration.ofSeconds(1);
         Duration writeTimeout = Duration.ofSeconds(1);
+        /** 0: as the system has it. A small one makes the kernel take parts of lines. */
+        int sendBufferBytes;
         ThreadFactory threads = Sender::daemon;
         String client = ClientName.ofThisProcess();
     }
@@ -132,6 +134,11 @@ final class Sender {
         if (current != null) {
             current.forgetCheck();
         }
+    }
+
+    /** For tests: whether a write has ended within a line. Only meaningful while the sidecar does not read. */
+    boolean midLine() {
+        return offset > 0 && offset < data.length && data[offset - 1] != '\n';
     }
 
     private void start() {
@@ -256,7 +263,7 @@ final class Sender {
             if (path == null) {
                 return false;
             }
-            connection = Connection.open(path);
+            connection = Connection.open(path, settings.sendBufferBytes);
         } catch (IOException | UnsupportedOperationException | IllegalArgumentException absent) {
             return false;
         }
