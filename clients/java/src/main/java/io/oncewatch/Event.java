@@ -5,7 +5,7 @@ import java.time.Instant;
 /** One event on its way to the sender, as references; it becomes text there. */
 abstract class Event {
     /** A line without the call's texts and the body. */
-    private static final int LINE_BYTES = 256;
+    private static final int LINE_BYTES = 160;
 
     final Call call;
     final Instant at = Instant.now();
