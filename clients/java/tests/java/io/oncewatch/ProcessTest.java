@@ -71,8 +71,9 @@ class ProcessTest {
     }
 
     @Test
-    void withoutASidecarTheEndIsImmediate() throws Exception {
-        assertEquals(0, run(OURS, "many", "10").exitCode);
+    void withoutASidecarAProcessEndsSilently() throws Exception {
+        Done done = run(OURS, "many", "10");
+        assertEquals(new Done(0, "", done.pid), done);
     }
 
     @Test

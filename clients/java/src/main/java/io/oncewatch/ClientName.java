@@ -9,7 +9,12 @@ final class ClientName {
     private ClientName() {}
 
     static String ofThisProcess() {
-        return of(System.getenv("HOSTNAME"), ProcessHandle.current().pid());
+        try {
+            return of(System.getenv("HOSTNAME"), ProcessHandle.current().pid());
+        } catch (RuntimeException forbidden) {
+            // This runs when the class is loaded, where an exception would reach the application.
+            return "localhost/0";
+        }
     }
 
     /** {@code host} may be {@code null} or empty: then it is the kernel's name of this machine. */

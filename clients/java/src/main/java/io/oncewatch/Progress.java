@@ -30,7 +30,7 @@ final class Progress {
         observed = sender.send(new Event.Start(call, number, maxAttempts, traceparent));
     }
 
-    boolean isOpen() {
+    synchronized boolean isOpen() {
         return open;
     }
 
