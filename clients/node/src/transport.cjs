@@ -194,8 +194,7 @@ class Transport {
       this.offset += writeSync(this.fd(), this.data, this.offset);
     } catch (error) {
       if (error.code === 'EAGAIN') return false;
-      this.disconnect();
-      if (now() - this.connectedAt < LIVED_MS) this.turnOff();
+      this.lose(this.socket);
       return true;
     }
     if (this.offset < this.data.length) return false;
@@ -226,6 +225,7 @@ class Transport {
     // The connection is made, or refused, before this returns; only the news of it comes later.
     const socket = this.scope.runInAsyncScope(() => net.connect({ path }));
     socket.on('error', () => {});
+    socket.on('close', () => this.lose(socket));
     // The sidecar says nothing; reading is how its end is noticed.
     socket.resume();
     socket.unref();
@@ -242,6 +242,12 @@ class Transport {
     this.checkedAt = now();
     const status = statSync(this.identity.path, { throwIfNoEntry: false });
     return status !== undefined && (status.dev !== this.identity.dev || status.ino !== this.identity.ino);
+  }
+
+  lose(socket) {
+    if (socket !== this.socket) return;
+    this.disconnect();
+    if (now() - this.connectedAt < LIVED_MS) this.turnOff();
   }
 
   /** Close, and go back to the start of the line that was being written. */
