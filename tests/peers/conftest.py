@@ -12,6 +12,7 @@ from botocore.client import BaseClient
 
 from support.dynamo import Counter, Dynoxide, boto3_client
 from support.fault_proxy import FaultProxy
+from support.language_table import LanguageTable
 from support.otlp import OtlpReceiver
 from support.prometheus import Prometheus
 from support.scripted import ScriptedDynamo
@@ -25,6 +26,28 @@ def _required(variable: str) -> str:
     if not value or not Path(value).is_file():
         pytest.exit(f"{variable} must name a file (is {value!r}); start these tests with tests/peers/run", returncode=4)
     return value
+
+
+_language_table = LanguageTable(Path(__file__).resolve().parents[2] / "target" / "peers" / "languages.md")
+
+
+@pytest.fixture(scope="session")
+def language_table() -> LanguageTable:
+    return _language_table
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if {"scenario", "language"} <= parameters.keys():
+        _language_table.record(parameters["scenario"], parameters["language"], report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in _language_table.write():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ class Step:
     def __init__(
         self, status: int = 200, body: Any = None, *, hang_s: float = 0, reset: bool = False, failure: str = ""
     ) -> None:
-        self.status, self.hang_s = status, 1.0 if failure == "timeout" else hang_s
+        self.status, self.hang_s = status, 2.5 if failure == "timeout" else hang_s
         self.failure = "reset" if reset else failure
         self.body = (body if isinstance(body, str) else json.dumps(body or {})).encode()
         self.headers: Optional[dict[str, str]] = None

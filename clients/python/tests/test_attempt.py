@@ -117,6 +117,22 @@ def test_every_limit_holds_for_every_script(transport, collector, monkeypatch, u
         assert not event.keys() & {"max_attempts", "read_units", "write_units", "http_status"}
 
 
+def test_the_body_is_hashed_as_it_was_at_the_beginning(transport, collector):
+    body = bytearray(b'{"amount":1}')
+    attempt = oncewatch.begin("stripe", "key", body=body)
+    body[:] = b" " * len(body)
+    attempt.end()
+    assert collector.wait(3)[0]["fp"] == oncewatch.fingerprint("stripe", b'{"amount":1}').fp
+
+
+def test_a_body_that_would_fill_the_buffer_is_hashed_at_once(transport, collector):
+    body = json.dumps({"text": "x" * 300_000, "key": "k"})
+    oncewatch.begin("stripe", "key", body=body, token_field="key").end()
+    start = collector.wait(3)[0]
+    assert "fp" not in start
+    assert start["fp_raw"] == oncewatch.fingerprint("stripe", body, "key").fp_raw
+
+
 def test_long_tokens_that_begin_alike_stay_apart(transport, collector):
     for last in "ab":
         oncewatch.begin("default", "x" * 600 + last).end()

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, NoCredential
 from peers import Step, error, ok
 
 import oncewatch
+from oncewatch._call import AttemptStart
 
 ITEMS = [{"Put": {"TableName": "orders", "Item": {"id": {"S": "é1"}, "n": {"N": "1"}}}}]
 CREDENTIALS = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-1"}
@@ -306,7 +307,7 @@ def test_a_failure_inside_is_counted_and_kept_from_the_application(client, dynam
     def broken(*_, **__):
         raise RuntimeError("inside oncewatch")
 
-    monkeypatch.setattr("oncewatch._boto.fingerprint", broken)
+    monkeypatch.setattr("oncewatch._boto.Call", broken)
     monkeypatch.setattr("oncewatch._boto._max_attempts", broken)
     assert client.transact_write_items(TransactItems=ITEMS)["ResponseMetadata"]["HTTPStatusCode"] == 200
     assert transport.failures > 0 and "inside oncewatch" in transport.last_failure
@@ -315,7 +316,7 @@ def test_a_failure_inside_is_counted_and_kept_from_the_application(client, dynam
 
 def test_a_start_that_was_dropped_leaves_its_fingerprints_to_the_end(client, dynamo, collector, transport, monkeypatch):
     put = transport._buffer.put
-    monkeypatch.setattr(transport._buffer, "put", lambda line: b"attempt_start" not in line and put(line))
+    monkeypatch.setattr(transport._buffer, "put", lambda event: not isinstance(event, AttemptStart) and put(event))
     client.transact_write_items(TransactItems=ITEMS)
     end = collector.wait(2)[0]
     assert end["type"] == "attempt_end" and len(end["fp"]) == len(end["fp_raw"]) == 32

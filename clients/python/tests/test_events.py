@@ -27,7 +27,7 @@ def test_no_vector_is_missing():
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_an_answer_becomes_its_event(dynamo, transport, collector, vector):
     dynamo.script = [Step.of(vector["answer"])]
-    config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=0.3, connect_timeout=5)
+    config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=1.0, connect_timeout=5)
     credentials = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-1"}
     client = oncewatch.instrument(boto3.client("dynamodb", endpoint_url=dynamo.url, config=config, **credentials))
     expected = vector

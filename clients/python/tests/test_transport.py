@@ -110,19 +110,25 @@ def test_server_that_never_reads_costs_drops_and_no_time(transport, collector):
     assert collector.events[0]["token"] == "token-0", "the newest are dropped, not the oldest"
 
 
+class Sized:
+    """An event of some size."""
+
+    def __init__(self, size: int = 2) -> None:
+        self.size = size
+
+
 def test_buffer_limits():
     buffer = _buffer.Buffer()
-    assert all(buffer.put(b"x\n") for _ in range(1000))
-    assert not buffer.put(b"x\n")
+    assert all(buffer.put(Sized()) for _ in range(1000))
+    assert not buffer.put(Sized())
     buffer.take(64 * 1024)
-    assert not buffer.put(b"x\n"), "a batch that is not written yet still occupies the buffer"
+    assert not buffer.put(Sized()), "a batch that is not written yet still occupies the buffer"
     buffer.release()
-    assert buffer.put(b"x\n") and buffer.dropped == 2
+    assert buffer.put(Sized()) and buffer.dropped == 2
     wide = _buffer.Buffer()
-    line = b"x" * (16 * 1024)
-    assert [wide.put(line) for _ in range(17)] == [True] * 16 + [False]
-    wide.take(64 * 1024)
-    assert not wide.put(line)
+    assert [wide.put(Sized(16 * 1024)) for _ in range(17)] == [True] * 16 + [False]
+    assert len(wide.take(64 * 1024)) == 4
+    assert not wide.put(Sized(16 * 1024))
 
 
 @pytest.fixture
@@ -144,7 +150,7 @@ def test_a_finalizer_inside_the_buffer_does_not_wait_for_its_own_thread():
 
     def interrupted():
         with buffer._lock:
-            buffer.put(b"from a finalizer\n")
+            buffer.put(Sized())
 
     thread = threading.Thread(target=interrupted, daemon=True)
     thread.start()

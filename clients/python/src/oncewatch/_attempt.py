@@ -6,10 +6,11 @@ import os
 import time
 import uuid
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from . import _event as event
-from ._fingerprint import Body, fingerprint
+from ._call import DEFERRED_BODY_BYTES_MAX, AttemptEnd, AttemptStart, Call, CallEnd
+from ._fingerprint import Body
 from ._transport import Transport
 
 transport = Transport()
@@ -24,42 +25,27 @@ class Attempt:
     silent.
     """
 
-    __slots__ = (
-        "_common",
-        "_fingerprints",
-        "_number",
-        "_observed",
-        "_open",
-        "_outcome",
-        "_own_call",
-        "_pid",
-        "_started",
-    )
+    __slots__ = ("_call", "_number", "_open", "_outcome", "_own_call", "_pid", "_start_dropped", "_started")
 
-    def __init__(self, common: str, fingerprints: str, number: int, own_call: bool) -> None:
-        """Not for applications: use :func:`begin`. Until it is started, its ends are only counted as dropped."""
-        self._common = common
-        self._fingerprints = fingerprints
+    def __init__(self, call: Optional[Call], number: int, own_call: bool) -> None:
+        """Not for applications: use :func:`begin`. Without a call, its ends are only counted as dropped."""
+        self._call = call
         self._number = number
         self._own_call = own_call
         self._open = True
-        self._observed = False
-        self._outcome = ""
+        self._start_dropped = True
+        self._outcome: Optional[tuple[Any, ...]] = None
         self._pid = os.getpid()
         self._started = 0.0
 
-    def start(self, max_attempts: Optional[int], token_origin: str, traceparent: Optional[str]) -> None:
+    def start(self, max_attempts: Optional[int], traceparent: Optional[str]) -> None:
         """Not for applications: send the start event."""
-        sent = transport.send(
-            f'{{"type":"attempt_start"{self._common},"attempt":{self._number}'
-            f"{event.integer_field('max_attempts', max_attempts, 1)}{self._fingerprints}"
-            f'{event.string_field("traceparent", traceparent, 128)},"token_origin":"{token_origin}"'
-            f',"at":{time.time():.6f}}}'
-        )
-        # An end needs the fingerprints only if there is no start to look them up in.
-        if sent:
-            self._fingerprints = ""
-        self._observed = True
+        call = self._call
+        assert call is not None
+        if call.waiting_bytes > DEFERRED_BODY_BYTES_MAX:
+            call.fingerprint_now()
+        event = AttemptStart(call, self._number, max_attempts, traceparent, time.time())
+        self._start_dropped = not transport.send(event)
         self._started = time.monotonic()
 
     def end(
@@ -84,16 +70,15 @@ class Attempt:
                 return
             self._open = False
             duration_ms = (time.monotonic() - self._started) * 1000
-            self._outcome = _outcome_fields(outcome, error, http_status, request_id)
-            if not self._observed:
+            self._outcome = outcome, error, http_status, request_id
+            if self._call is None:
                 transport.skip()
             else:
-                transport.send(
-                    f'{{"type":"attempt_end"{self._common},"attempt":{self._number}'
-                    f"{event.integer_field('max_attempts', max_attempts, 1)}{self._fingerprints}{self._outcome}"
-                    f',"duration_ms":{duration_ms:.3f}{event.number_field("read_units", read_units)}'
-                    f'{event.number_field("write_units", write_units)},"at":{time.time():.6f}}}'
+                units = read_units, write_units
+                end = AttemptEnd(
+                    self._call, self._number, max_attempts, self._start_dropped, self._outcome, units, duration_ms, time.time()
                 )
+                transport.send(end)
             if self._own_call:
                 self.end_call()
         except Exception as failure:
@@ -103,16 +88,13 @@ class Attempt:
         """Report that the call is over, with the outcome of this, its last attempt."""
         try:
             self.end("no_response")
-            if self._pid != os.getpid() or not self._outcome:
+            if self._pid != os.getpid() or self._outcome is None:
                 return
-            outcome, self._outcome = self._outcome, ""
-            if not self._observed:
+            outcome, self._outcome = self._outcome, None
+            if self._call is None:
                 transport.skip()
                 return
-            transport.send(
-                f'{{"type":"call_end"{self._common},"attempts":{self._number}{outcome}'
-                f'{event.number_field("duration_ms", duration_ms)},"at":{time.time():.6f}}}'
-            )
+            transport.send(CallEnd(self._call, self._number, outcome, duration_ms, time.time()))
         except Exception as failure:
             transport.count_failure(failure)
 
@@ -167,42 +149,30 @@ def begin(
     try:
         if not transport.accepting:
             transport.skip()
-            return Attempt("", "", number, own_call)
-        if body is not None and (fp is None or fp_raw is None):
-            computed = fingerprint(api, body, token_field, ignored_fields)
-            fp = fp if fp is not None else computed.fp
-            fp_raw = fp_raw if fp_raw is not None else computed.fp_raw
-        common = common_fields(api, token, call or str(uuid.uuid4()), scope)
-        started = Attempt(common, fingerprint_fields(fp, fp_raw), number, own_call)
-        started.start(
-            max_attempts,
-            "sdk" if token_origin == "sdk" else "caller",
-            traceparent if traceparent is not None else event.traceparent(),
-        )
+            return Attempt(None, number, own_call)
+        common = _text("api", api), _text("token", token), _text("call", call or str(uuid.uuid4())), _text("scope", scope)
+        origin = "sdk" if token_origin == "sdk" else "caller"
+        started = Attempt(Call(*common, origin, _own_copy(body), token_field, ignored_fields, fp, fp_raw), number, own_call)
+        started.start(max_attempts, traceparent if traceparent is not None else event.traceparent())
         return started
     except Exception as failure:
         transport.count_failure(failure)
-        return Attempt("", "", number, own_call)
+        return Attempt(None, number, own_call)
 
 
-def common_fields(api: str, token: str, call: str, scope: str) -> str:
-    """The fields that all events of a call share."""
-    return (
-        f',"api":{event.quoted(event.clipped(api, event.API_BYTES_MAX))}'
-        f',"token":{event.quoted(event.clipped_unique(token, event.TOKEN_BYTES_MAX))}'
-        f',"call":{event.quoted(event.clipped_unique(call, event.CALL_BYTES_MAX))}'
-        f',"client":{event.quoted(transport.client)}'
-        f"{event.string_field('scope', event.clipped_unique(scope, event.SCOPE_BYTES_MAX), event.SCOPE_BYTES_MAX)}"
-    )
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"oncewatch.begin: {name} must be a string, not {type(value).__name__}")
+    return value
 
 
-def fingerprint_fields(fp: Optional[str], fp_raw: Optional[str]) -> str:
-    limit = event.FINGERPRINT_BYTES_MAX
-    return "".join(
-        event.string_field(name, event.clipped_unique(value, limit), limit)
-        for name, value in (("fp", fp), ("fp_raw", fp_raw))
-        if value
-    )
+def _own_copy(body: Optional[Body]) -> Union[bytes, str, None]:
+    """The application may write something else into its bytes before they are hashed."""
+    if body is None or isinstance(body, (bytes, str)):
+        return body
+    if not isinstance(body, (bytearray, memoryview)):
+        raise TypeError(f"oncewatch.begin: body must be bytes or a string, not {type(body).__name__}")
+    return bytes(body)
 
 
 def outcome_of(raised: BaseException) -> dict[str, Any]:
@@ -227,14 +197,3 @@ def outcome_of(raised: BaseException) -> dict[str, Any]:
     if isinstance(status, int):
         return {"outcome": "error", "http_status": status}
     return {"outcome": "no_response"}
-
-
-def _outcome_fields(outcome: str, error: Optional[str], http_status: Optional[int], request_id: Optional[str]) -> str:
-    code = event.string_field("error", error, event.ERROR_BYTES_MAX)
-    status = event.integer_field("http_status", http_status)
-    if outcome == "error" and not code and not status:
-        # The protocol wants one of the two; a code that no profile lists leaves the outcome open.
-        code = ',"error":"UnknownError"'
-    known = outcome if outcome in ("ok", "error") else "no_response"
-    answer = event.string_field("request_id", request_id, event.REQUEST_ID_BYTES_MAX)
-    return f',"outcome":"{known}"{code}{status}{answer}'

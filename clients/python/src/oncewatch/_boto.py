@@ -17,8 +17,8 @@ from contextvars import ContextVar
 from typing import Any, Callable, NamedTuple, Optional, TypeVar
 
 from . import _event as event
-from ._attempt import Attempt, common_fields, fingerprint_fields, transport
-from ._fingerprint import fingerprint
+from ._attempt import Attempt, transport
+from ._call import Call
 
 T = TypeVar("T")
 _CONTEXT_KEY = "oncewatch"
@@ -32,14 +32,12 @@ _created_context: ContextVar[Any] = ContextVar("oncewatch_created_context", defa
 class _Call:
     """One logical SDK call."""
 
-    __slots__ = ("token_origin", "body", "api", "common", "fingerprints", "attempt", "started")
+    __slots__ = ("attempt", "body", "call", "started", "token_origin")
 
     def __init__(self, token_origin: str) -> None:
         self.token_origin = token_origin
-        self.body: Optional[bytes] = None
-        self.api = ""
-        self.common = ""
-        self.fingerprints = ""
+        self.body: Any = None
+        self.call: Optional[Call] = None
         self.attempt: Optional[Attempt] = None
         self.started = time.monotonic()
 
@@ -123,27 +121,23 @@ class _Hooks(NamedTuple):
         number = retries.get("attempt", 1)
         if not transport.accepting:
             transport.skip()
-            call.attempt = Attempt("", "", number, False)
+            call.attempt = Attempt(None, number, False)
             return
         if call.body is not request.body and call.body != request.body:
             self._describe(call, request.body, retries.get("invocation-id", ""), context, event_name)
-        if not call.common:
+        if call.call is None:
             return
-        call.attempt = Attempt(call.common, call.fingerprints, number, False)
-        call.attempt.start(_max_attempts(context), call.token_origin, event.traceparent())
+        call.attempt = Attempt(call.call, number, False)
+        call.attempt.start(_max_attempts(context), event.traceparent())
 
     def _describe(self, call: _Call, body: Any, call_id: str, context: Any, event_name: str) -> None:
         """Everything that the attempts of a call have in common, once per call."""
-        call.body, call.common = body, ""
+        call.body, call.call = body, None
         if not isinstance(body, (bytes, bytearray, str)):
             return
-        api = f"{_SERVICE}.{event_name.rpartition('.')[2]}"
-        prints = fingerprint(api, body, _TOKEN_FIELD, _IGNORED_FIELDS)
-        if prints.token is None:
-            return
         scope = self.scope if self.scope is not None else context.get("client_region") or ""
-        call.common = common_fields(api, prints.token, call_id, scope)
-        call.fingerprints = fingerprint_fields(prints.fp, prints.fp_raw)
+        api = f"{_SERVICE}.{event_name.rpartition('.')[2]}"
+        call.call = Call(api, None, call_id, scope, call.token_origin, body, _TOKEN_FIELD, _IGNORED_FIELDS)
 
     @_guarded
     def response_received(self, parsed_response: Any, context: Any, **_: Any) -> None:

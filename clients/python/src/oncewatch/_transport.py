@@ -1,7 +1,7 @@
 """Carries event lines to the sidecar without the application ever waiting.
 
 The application's threads only append to a bounded buffer; one daemon thread,
-started by the first event of a process, connects and writes.
+started by the first event of a process, hashes, serialises and writes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import time
 from typing import Any, Optional
 
-from ._buffer import Batch, Buffer
+from ._buffer import Buffer, Event
 from ._event import client_name, quoted
 
 CONNECT_INTERVAL_S = 5.0
@@ -87,7 +87,7 @@ class Transport:
         self._connected_at = 0.0
         self._checked_at = 0.0
         self._identity: Optional[tuple[str, int, int]] = None
-        self._batch = Batch(b"", 0)
+        self._batch_events = 0
         self._data = b""
         self._offset = 0
         self._reporting = 0
@@ -111,12 +111,12 @@ class Transport:
     def _is_off(self) -> bool:
         return self._off_until > 0 and time.monotonic() < self._off_until
 
-    def send(self, line: str) -> bool:
+    def send(self, event: Event) -> bool:
         """Queue one event; False if it was dropped (and counted)."""
         if self._is_off():
             self._buffer.count_dropped(1)
             return False
-        queued = self._buffer.put(line.encode("ascii") + b"\n")
+        queued = self._buffer.put(event)
         if self._thread is None:
             self._start()
         return queued
@@ -191,15 +191,29 @@ class Transport:
             self._write()
 
     def _load(self) -> bool:
-        self._batch = self._buffer.take(_BATCH_BYTES)
-        self._data, self._offset = self._batch.data, 0
+        lines = []
+        for event in self._buffer.take(_BATCH_BYTES):
+            line = self._line(event)
+            if line:
+                lines.append(line)
+        self._batch_events = len(lines)
         self._reporting = self._buffer.unreported
         if self._reporting and not self._is_off():
-            report = f'{{"type":"client_report","client":{quoted(self._client)},"dropped":{self._reporting}}}'
-            self._data += report.encode("ascii") + b"\n"
+            lines.append(f'{{"type":"client_report","client":{quoted(self._client)},"dropped":{self._reporting}}}\n')
         else:
             self._reporting = 0
-        return bool(self._data)
+        self._data, self._offset = "".join(lines).encode("ascii"), 0
+        if not lines:
+            self._finish_batch()
+        return bool(lines)
+
+    def _line(self, event: Event) -> str:
+        try:
+            return event.line(self._client)
+        except Exception as failure:
+            self.count_failure(failure)
+            self._buffer.count_dropped(1)
+            return ""
 
     def _write(self) -> None:
         assert self._sock is not None
@@ -215,12 +229,12 @@ class Transport:
             return
         if self._offset == len(self._data):
             self._buffer.count_reported(self._reporting)
-            self.sent += self._batch.events
+            self.sent += self._batch_events
             self._finish_batch()
 
     def _finish_batch(self) -> None:
         self._buffer.release()
-        self._batch, self._data, self._offset, self._reporting = Batch(b"", 0), b"", 0, 0
+        self._batch_events, self._data, self._offset, self._reporting = 0, b"", 0, 0
 
     def _connect(self) -> bool:
         if self._is_off():
@@ -269,6 +283,6 @@ class Transport:
         self._off_until = time.monotonic() + CONNECT_INTERVAL_S
         lines = self._data.count(b"\n", self._offset) - bool(self._reporting)
         self._buffer.count_dropped(max(lines, 0))
-        self.sent += self._batch.events - max(lines, 0)
+        self.sent += self._batch_events - max(lines, 0)
         self._finish_batch()
         self._buffer.discard()
