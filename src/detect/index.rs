@@ -15,7 +15,7 @@ pub struct Index {
 }
 
 /// Records moved per insertion.
-const MOVED: u32 = 8;
+const MOVED: u32 = 16;
 /// Room of the first table.
 const ROOM_MIN: usize = 1024;
 

@@ -25,7 +25,6 @@ pub fn write(token: &Token, buffer: &mut Vec<u8>) {
     to.name(Some(token.api));
     to.name(Some(token.scope));
     to.out.number(life.order);
-    to.order(token.born);
     to.time(life.first_start);
     to.out.number(u64::from(life.number));
     to.out.number(u64::from(token.serials));
@@ -38,20 +37,19 @@ pub fn write(token: &Token, buffer: &mut Vec<u8>) {
         to.attempt(index);
     }
     to.life(life);
-    to.out.number(token.successes.len() as u64);
+    let lists = token.successes.len() << 4 | token.seen.len();
+    to.out.byte(lists as u8);
     for success in &token.successes {
         to.print(success.print, token.attempts.len());
         to.who(&success.who);
         to.time(success.at);
         to.optional_order(success.replayed);
     }
-    to.out.number(token.seen.len() as u64);
     for seen in &token.seen {
         let (fp, raw) = (Some(seen.fp), seen.raw);
         to.print(Print { fp, raw }, token.attempts.len());
         to.flags(&[seen.counts]);
     }
-    to.flags(&[token.hard_coded_given]);
 }
 
 /// Makes `token` the one that was written, seen last at `last_seen`.
@@ -64,11 +62,9 @@ pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) {
     let text = from.input.text().unwrap_or_else(|| Text::new(""));
     let (api, scope) = (from.some_name(), from.some_name());
     from.order = from.input.number();
-    let born = from.order();
     let first_start = from.time();
     let number = from.input.number() as u32;
     token.renew(text, api, scope, Life::new(number, first_start, from.order));
-    token.born = born;
     token.last_seen = last_seen;
     token.serials = from.input.number() as u32;
     for _ in 0..from.input.number() {
@@ -79,7 +75,8 @@ pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) {
         token.attempts.push(attempt);
     }
     from.life(token);
-    for _ in 0..from.input.number() {
+    let lists = from.input.byte();
+    for _ in 0..lists >> 4 {
         let executed = Executed {
             print: from.print(&token.attempts),
             who: from.who(token),
@@ -88,13 +85,12 @@ pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) {
         };
         token.successes.push(executed);
     }
-    for _ in 0..from.input.number() {
+    for _ in 0..lists & 15 {
         let Print { fp, raw } = from.print(&token.attempts);
         let [counts, ..] = from.flags();
         let fp = fp.unwrap_or_default();
         token.seen.push(Seen { fp, raw, counts });
     }
-    [token.hard_coded_given, ..] = from.flags();
     token.status = token.derive_status();
     token.place = token.undecided_place();
 }
@@ -141,15 +137,25 @@ impl Sink<'_> {
         self.name(call.client);
         self.out.text(call.id.as_ref());
         self.out.optional(call.max_attempts);
-        self.flags(&[call.counted, call.remote_given, call.first_seen]);
-        self.out.optional(call.ended.map(|class| class as u64));
+        self.flags(&[
+            call.counted,
+            call.remote_given,
+            call.first_seen,
+            call.ended.is_some(),
+        ]);
+        if let Some(class) = call.ended {
+            self.out.byte(class as u8);
+        }
         self.out.number(call.last_number);
     }
 
     fn attempt(&mut self, index: usize) {
         let attempt = &self.token.attempts[index];
         let same_start = attempt.start == attempt.life_start;
-        let in_life = attempt.life == self.token.life.number;
+        let life = &self.token.life;
+        let in_life = (attempt.life, attempt.life_start) == (life.number, life.first_start);
+        let caller = self.token.call(attempt.call).map(|call| call.client);
+        let is_callers = caller == Some(attempt.client);
         let (closed, resolved) = match attempt.progress {
             Progress::Open(_) => (false, false),
             Progress::Closed { resolved, .. } => (true, resolved),
@@ -164,28 +170,39 @@ impl Sink<'_> {
             closed,
             resolved,
         ]);
+        self.flags(&[
+            is_callers,
+            attempt.trace.is_some(),
+            attempt.prediction.is_some(),
+            attempt.verdict.is_some(),
+            attempt.units == Units::Read,
+            attempt.units == Units::Written,
+        ]);
         self.out.number(u64::from(attempt.serial));
         self.out.number(u64::from(attempt.call));
-        self.name(attempt.client);
+        if !is_callers {
+            self.name(attempt.client);
+        }
         self.out.number(attempt.number);
         if !in_life {
             self.out.number(u64::from(attempt.life));
+            self.time(attempt.life_start);
         }
-        self.time(attempt.life_start);
         if !same_start {
             self.time(attempt.start);
         }
         self.optional_order(attempt.order);
         self.print(attempt.print, index);
-        self.trace(attempt.trace, index);
-        self.out
-            .optional(attempt.verdict.map(|verdict| verdict as u64));
-        let prediction = attempt.prediction;
-        self.out.optional(prediction.map(|it| it.verdict as u64));
-        if let Some(prediction) = prediction {
+        if let Some(trace) = attempt.trace {
+            self.trace(trace, index);
+        }
+        if let Some(verdict) = attempt.verdict {
+            self.out.byte(verdict as u8);
+        }
+        if let Some(prediction) = attempt.prediction {
+            self.out.byte(prediction.verdict as u8);
             self.out.number(prediction.finding);
         }
-        self.out.byte(attempt.units as u8);
         match attempt.progress {
             Progress::Open(lease) => self.out.number(u64::from(lease.0)),
             Progress::Closed {
@@ -213,6 +230,13 @@ impl Sink<'_> {
             life.reported,
             life.history.queued,
         ]);
+        self.flags(&[
+            life.trace.is_some(),
+            life.history.handed_out.is_some(),
+            life.history.last_error.is_some(),
+            self.token.born != life.order,
+            self.token.hard_coded_given,
+        ]);
         if let Some(success) = &life.success {
             self.time(success.at);
             self.who(&success.who);
@@ -221,9 +245,18 @@ impl Sink<'_> {
             self.print(*print, self.token.attempts.len());
             self.who(who);
         }
-        self.trace(life.trace, self.token.attempts.len());
-        self.name(life.history.last_error);
-        self.optional_order(life.history.handed_out);
+        if let Some(trace) = life.trace {
+            self.trace(trace, self.token.attempts.len());
+        }
+        if let Some(order) = life.history.handed_out {
+            self.order(order);
+        }
+        if let Some(error) = life.history.last_error {
+            self.name(Some(error));
+        }
+        if self.token.born != life.order {
+            self.order(self.token.born);
+        }
     }
 
     /// A print: none, one of the first `known` attempts', or a new one.
@@ -242,16 +275,13 @@ impl Sink<'_> {
         }
     }
 
-    /// A trace: none, one of the first `known` attempts', or a new one.
-    fn trace(&mut self, trace: Option<TraceContext>, known: usize) {
-        let Some(trace) = trace else {
-            return self.out.byte(0);
-        };
+    /// A trace: one of the first `known` attempts' or a new one.
+    fn trace(&mut self, trace: TraceContext, known: usize) {
         let attempts = &self.token.attempts[..known];
         if let Some(at) = attempts.iter().position(|other| other.trace == Some(trace)) {
-            return self.out.number(at as u64 + 2);
+            return self.out.number(at as u64 + 1);
         }
-        self.out.byte(1);
+        self.out.byte(0);
         self.out.bytes(&trace.trace_id);
         self.out.bytes(&trace.span_id);
         self.out.byte(trace.flags);
@@ -268,7 +298,10 @@ impl Sink<'_> {
         self.out.text(who.call.as_ref());
         self.out.number(who.attempt);
         self.time(who.since);
-        self.trace(who.trace, attempts);
+        self.flags(&[who.trace.is_some()]);
+        if let Some(trace) = who.trace {
+            self.trace(trace, attempts);
+        }
         self.out.number(u64::from(who.serial));
     }
 }
@@ -308,24 +341,23 @@ impl Source<'_> {
         self.name().unwrap_or(NameId::from_bits(0))
     }
 
-    fn verdict(&mut self) -> Option<Verdict> {
-        let number = self.input.optional()?;
-        Verdict::ALL.get(number as usize).copied()
+    fn verdict(&mut self) -> Verdict {
+        Verdict::ALL[usize::from(self.input.byte())]
     }
 
     fn call(&mut self) -> Call {
         let serial = self.input.number() as u32;
         let (client, id) = (self.name(), self.input.text());
         let max_attempts = self.input.optional();
-        let [counted, remote_given, first_seen, ..] = self.flags();
-        let ended = self.input.optional();
+        let [counted, remote_given, first_seen, ended, ..] = self.flags();
+        let ended = ended.then(|| Class::ALL[usize::from(self.input.byte())]);
         Call {
             serial,
             client,
             id,
             max_attempts,
             counted,
-            ended: ended.map(|class| Class::ALL[class as usize]),
+            ended,
             remote_given,
             first_seen,
             last_number: self.input.number(),
@@ -343,23 +375,31 @@ impl Source<'_> {
             closed,
             resolved,
         ] = self.flags();
+        let [is_callers, traced, predicted, judged, read, written, ..] = self.flags();
         let (serial, call) = (self.input.number() as u32, self.input.number() as u32);
-        let (client, number) = (self.name(), self.input.number());
-        let life = match in_life {
-            true => token.life.number,
-            false => self.input.number() as u32,
+        let client = match is_callers {
+            true => token.call(call).and_then(|call| call.client),
+            false => self.name(),
         };
-        let life_start = self.time();
+        let number = self.input.number();
+        let (life, life_start) = match in_life {
+            true => (token.life.number, token.life.first_start),
+            false => (self.input.number() as u32, self.time()),
+        };
         let start = if same_start { life_start } else { self.time() };
         let order = self.optional_order();
         let print = self.print(&token.attempts);
-        let trace = self.trace(&token.attempts);
-        let verdict = self.verdict();
-        let prediction = self.verdict().map(|verdict| Prediction {
-            verdict,
+        let trace = traced.then(|| self.trace(&token.attempts));
+        let verdict = judged.then(|| self.verdict());
+        let prediction = predicted.then(|| Prediction {
+            verdict: self.verdict(),
             finding: self.input.number(),
         });
-        let units = Units::ALL[usize::from(self.input.byte())];
+        let units = match (read, written) {
+            (true, _) => Units::Read,
+            (_, true) => Units::Written,
+            _ => Units::Untold,
+        };
         let progress = if closed {
             let how = usize::from(self.input.byte());
             Progress::Closed {
@@ -405,6 +445,8 @@ impl Source<'_> {
             reported,
             queued,
         ] = self.flags();
+        let [traced, handed_out, error, born_earlier, hard_coded, ..] = self.flags();
+        token.hard_coded_given = hard_coded;
         if success {
             let at = self.time();
             let who = self.who(token);
@@ -424,9 +466,12 @@ impl Source<'_> {
         life.forgotten_unresolved = forgotten_unresolved;
         life.reported = reported;
         life.history.queued = queued;
-        life.trace = self.trace(&token.attempts);
-        life.history.last_error = self.name();
-        life.history.handed_out = self.optional_order();
+        life.trace = traced.then(|| self.trace(&token.attempts));
+        life.history.handed_out = handed_out.then(|| self.order());
+        life.history.last_error = error.then(|| self.some_name());
+        if born_earlier {
+            token.born = self.order();
+        }
     }
 
     fn print(&mut self, attempts: &[Attempt]) -> Print {
@@ -439,16 +484,14 @@ impl Source<'_> {
         Print { fp, raw }
     }
 
-    fn trace(&mut self, attempts: &[Attempt]) -> Option<TraceContext> {
-        match self.input.number() {
-            0 => None,
-            1 => Some(TraceContext {
-                trace_id: self.input.array(),
-                span_id: self.input.array(),
-                flags: self.input.byte(),
-            }),
-            at => attempts[at as usize - 2].trace,
-        }
+    fn trace(&mut self, attempts: &[Attempt]) -> TraceContext {
+        let known = self.input.number().checked_sub(1);
+        let known = known.and_then(|at| attempts[at as usize].trace);
+        known.unwrap_or_else(|| TraceContext {
+            trace_id: self.input.array(),
+            span_id: self.input.array(),
+            flags: self.input.byte(),
+        })
     }
 
     fn who(&mut self, token: &Token) -> Who {
@@ -460,7 +503,7 @@ impl Source<'_> {
             call: self.input.text(),
             attempt: self.input.number(),
             since: self.time(),
-            trace: self.trace(&token.attempts),
+            trace: self.flags()[0].then(|| self.trace(&token.attempts)),
             serial: self.input.number() as u32,
         }
     }
