@@ -17,6 +17,7 @@ mod end;
 mod fresh;
 mod history;
 mod index;
+mod invalid;
 mod judge;
 mod key;
 mod leases;
@@ -39,16 +40,15 @@ use fresh::ReportedFresh;
 use judge::{Judge, Sender};
 use key::Key;
 use leases::{Lease, Leases};
-use message::Facts;
 use names::{NameId, Names, Sort};
 use profile::Profile;
 use table::{Glimpse, Table};
 use text::Text;
 use time::Timestamp;
-use token::{Life, Pointer, Token, Who};
+use token::{Life, Token, Who};
 use undecided::Undecided;
 use upkeep::follow;
-use verdict::{Severity, Verdict};
+use verdict::Severity;
 
 pub use names::Cursor;
 pub use view::{OpenAttempt, Search, TokenView};
@@ -103,6 +103,8 @@ pub struct Detector {
     context: Context,
     by_name: HashMap<Box<str>, ProfileId>,
     default: ProfileId,
+    /// The profile of the last event: nearly always the next one's too.
+    last: ProfileId,
     /// Made when its profile is first used: a table costs memory before it holds a token.
     tables: Vec<Option<Table>>,
     undecided: Undecided,
@@ -163,6 +165,7 @@ impl Detector {
         let profiles = context.profiles.len();
         Self {
             default: by_name.get(profile::DEFAULT).copied().unwrap_or(last),
+            last,
             by_name,
             tables: (0..profiles).map(|_| None).collect(),
             undecided: Undecided::new(),
@@ -300,14 +303,18 @@ impl Detector {
         self.context.leases.oldest_start()
     }
 
+    /// Whose rules judge an API.
+    fn profile_of(&self, api: &str) -> ProfileId {
+        self.by_name.get(api).copied().unwrap_or(self.default)
+    }
+
     /// Judges a start or an end; returns whether it was new.
     fn judge(&mut self, event: &Event<'_>, source: Source<'_>, out: &mut Verdicts) -> bool {
         self.sweep_names();
-        let id = self
-            .by_name
-            .get(&*event.api)
-            .copied()
-            .unwrap_or(self.default);
+        if *self.context.profiles[self.last.0].name != *event.api {
+            self.last = self.profile_of(&event.api);
+        }
+        let id = self.last;
         let client = event
             .client
             .as_deref()
@@ -402,49 +409,6 @@ impl Detector {
             let outcome = CallOutcome::from(class);
             out.observations.push(Observation::Call(id, outcome));
         }
-    }
-
-    /// A token that the server will not take is judged and not remembered.
-    fn judge_invalid(
-        &mut self,
-        id: ProfileId,
-        event: &Event<'_>,
-        sender: Sender,
-        out: &mut Verdicts,
-    ) {
-        if event.kind != Kind::AttemptStart {
-            let class = self.context.profiles[id.0].classify(event);
-            let ends_call = class.ends_call() || event.max_attempts == Some(event.attempt);
-            let whole_call = event.kind == Kind::CallEnd && event.call.is_some();
-            if !whole_call {
-                out.observations.push(Observation::Attempt(id, class));
-            }
-            // Without a memory of the call, its end is counted where it is told only once.
-            if whole_call || (event.call.is_none() && ends_call) {
-                out.observations
-                    .push(Observation::Call(id, CallOutcome::from(class)));
-            }
-            return;
-        }
-        let life = Life::new(1, self.context.now, self.context.order);
-        let (api, scope) = self.spaces(event);
-        let mut token = Token::new(&event.token, api, scope, life);
-        let who = Who {
-            client: sender.client,
-            call: event.call.as_deref().map(Text::new),
-            attempt: event.attempt,
-            since: self.context.now,
-            trace: event.trace,
-            serial: 0,
-        };
-        let facts = Facts::of(&token);
-        self.context.judge(id, Key::default(), out).give(
-            &mut token,
-            &who,
-            Verdict::TokenInvalid,
-            facts,
-            Pointer::default(),
-        );
     }
 
     /// The event's API and scope as names.

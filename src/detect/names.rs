@@ -69,8 +69,8 @@ struct OneSort {
     /// Whether each was used since the sweep began.
     used: Vec<bool>,
     free: Vec<NameId>,
-    /// The name asked for last: nearly always the next one too.
-    last: Option<NameId>,
+    /// The names asked for last, latest first: nearly always the next ones too.
+    last: [Option<NameId>; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,11 +163,9 @@ impl Names {
 
 impl OneSort {
     fn intern(&mut self, sort: Sort, name: &str) -> NameId {
-        let is_last = |id: &NameId| self.names[id.number()].as_deref() == Some(name);
-        let known = self
-            .last
-            .filter(is_last)
-            .or_else(|| self.ids.get(name).copied());
+        let is_it = |id: &&NameId| self.names[id.number()].as_deref() == Some(name);
+        let last = self.last.iter().flatten().find(is_it);
+        let known = last.or_else(|| self.ids.get(name)).copied();
         let id = known.unwrap_or_else(|| {
             let id = self.free.pop().unwrap_or_else(|| {
                 self.names.push(None);
@@ -179,7 +177,9 @@ impl OneSort {
             id
         });
         self.used[id.number()] = true;
-        self.last = Some(id);
+        if self.last[0] != Some(id) {
+            self.last = [Some(id), self.last[0]];
+        }
         id
     }
 

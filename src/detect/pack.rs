@@ -38,6 +38,7 @@ const POOL_MAX: usize = 4;
 
 /// Packs tokens and unpacks them, without allocating: their lists and cells are used again.
 pub struct Packer {
+    #[expect(clippy::vec_box, reason = "a token that stays whole keeps its box")]
     pool: Vec<Box<Token>>,
     cells: Cells,
     buffer: Vec<u8>,

@@ -19,7 +19,10 @@ use super::token::Token;
 /// of the list expires first. Every look-up checks the time itself: sweeping late is never visible
 /// in an answer, only in memory.
 ///
-/// Not an `lru::LruCache`, because that misses the goals for memory and pauses.
+/// Not an `lru::LruCache`: with the same packed tokens that takes 163 B each at a million, this 122
+/// (resident, x86-64, glibc). There an entry is an allocation of its own, and its part of the hash
+/// table 17 B per bucket instead of 5; and the whole hash table is made at once, or stops ingest when
+/// it grows.
 pub struct Table {
     nodes: Chunks<Node>,
     /// First vacant node; a vacant one names the next as its `newer`.

@@ -123,7 +123,7 @@ impl Detector {
 
     /// The tokens of `api` (any scope) whose text is `text`.
     pub fn token(&self, api: &str, text: &str) -> Vec<TokenView> {
-        let id = self.by_name.get(api).copied().unwrap_or(self.default);
+        let id = self.profile_of(api);
         let Some(table) = &self.tables[id.0] else {
             return Vec::new();
         };
@@ -155,7 +155,7 @@ impl Detector {
         api: Option<&str>,
         visit: impl FnMut(Glimpse<'_>),
     ) -> Option<Cursor> {
-        let only = api.map(|api| self.by_name.get(api).copied().unwrap_or(self.default));
+        let only = api.map(|api| self.profile_of(api));
         let table = self.tables.get(from.table)?;
         let table = table
             .as_ref()
