@@ -72,3 +72,47 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_every_record_while_it_grows() {
+        let mut index = Index::default();
+        // The hash of each record; 0 while it is vacant.
+        let mut records: Vec<u64> = Vec::new();
+        let mut vacant: Vec<u32> = Vec::new();
+        let mut growing = 0;
+        for step in 1..60_000_u64 {
+            let hash = step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let at = vacant.pop().unwrap_or(records.len() as u32);
+            if at as usize == records.len() {
+                records.push(hash);
+            }
+            records[at as usize] = hash;
+            index.insert(hash, at, records.len() as u32, |at| records[at as usize]);
+            growing += u32::from(!index.previous.is_empty());
+            let other = (hash >> 40) as usize % records.len();
+            if step % 3 == 0 && records[other] != 0 {
+                index.remove(records[other], other as u32);
+                vacant.push(other as u32);
+                let gone = std::mem::take(&mut records[other]);
+                let found = index.find(gone, |at| at as usize == other);
+                assert_eq!(found, None, "step {step}");
+            }
+            let any = step as usize * 7919 % records.len();
+            if records[any] != 0 {
+                let found = index.find(records[any], |at| at as usize == any);
+                assert_eq!(found, Some(any as u32), "step {step}");
+            }
+        }
+        assert!(growing > 1000, "{growing}");
+        for (at, hash) in records.iter().enumerate().filter(|(_, hash)| **hash != 0) {
+            assert_eq!(
+                index.find(*hash, |other| other as usize == at),
+                Some(at as u32)
+            );
+        }
+    }
+}
