@@ -12,14 +12,18 @@ pub mod time;
 pub mod trace;
 pub mod verdict;
 
+mod chunks;
 mod end;
 mod fresh;
 mod history;
+mod index;
+mod invalid;
 mod judge;
 mod key;
 mod leases;
 mod message;
 mod names;
+mod pack;
 mod start;
 mod table;
 mod token;
@@ -36,17 +40,18 @@ use fresh::ReportedFresh;
 use judge::{Judge, Sender};
 use key::Key;
 use leases::{Lease, Leases};
-use message::Facts;
-use names::Names;
+use names::{NameId, Names, Sort};
 use profile::Profile;
-use table::Table;
+use table::{Glimpse, Table};
+use text::Text;
 use time::Timestamp;
-use token::{Life, Pointer, Token, Who};
+use token::{Life, Token, Who};
 use undecided::Undecided;
 use upkeep::follow;
-use verdict::{Severity, Verdict};
+use verdict::Severity;
 
-pub use view::{OpenAttempt, TokenView};
+pub use names::Cursor;
+pub use view::{OpenAttempt, Search, TokenView};
 
 /// Calls remembered per token, besides older ones with an open attempt.
 pub const CALLS_MAX: usize = 8;
@@ -98,6 +103,8 @@ pub struct Detector {
     context: Context,
     by_name: HashMap<Box<str>, ProfileId>,
     default: ProfileId,
+    /// The profile of the last event: nearly always the next one's too.
+    last: ProfileId,
     /// Made when its profile is first used: a table costs memory before it holds a token.
     tables: Vec<Option<Table>>,
     undecided: Undecided,
@@ -125,12 +132,13 @@ impl Context {
             id,
             options: self.options,
             key,
-            names: &self.names,
+            names: &mut self.names,
             leases: &mut self.leases,
             now: self.now,
             order: self.order,
             next_finding: &mut self.next_finding,
             out,
+            sighted: false,
         }
     }
 }
@@ -148,7 +156,7 @@ impl Detector {
         let context = Context {
             options,
             names: Names::new(),
-            leases: Leases::new(profiles.len()),
+            leases: Leases::new(profiles.iter().map(|profile| profile.lease)),
             now: Timestamp::MIN,
             order: 0,
             next_finding: 0,
@@ -157,10 +165,11 @@ impl Detector {
         let profiles = context.profiles.len();
         Self {
             default: by_name.get(profile::DEFAULT).copied().unwrap_or(last),
+            last,
             by_name,
             tables: (0..profiles).map(|_| None).collect(),
-            undecided: Undecided::default(),
-            reported_fresh: ReportedFresh::default(),
+            undecided: Undecided::new(),
+            reported_fresh: ReportedFresh::new(),
             settling: (0..profiles).map(|_| VecDeque::new()).collect(),
             context,
         }
@@ -202,13 +211,11 @@ impl Detector {
 
     /// Handles the deadlines up to `now`.
     pub fn handle_timeout(&mut self, now: Timestamp, out: &mut Verdicts) {
-        while let Some((id, &lease)) = self
-            .context
-            .leases
-            .first()
-            .filter(|(_, lease)| lease.deadline <= now)
+        while let Some((deadline, id)) = self.context.leases.first()
+            && deadline <= now
         {
-            self.context.now = self.context.now.max(lease.deadline);
+            let lease = self.context.leases.get(id);
+            self.context.now = self.context.now.max(deadline);
             self.context.order += 1;
             let expired = self.with_token(lease.profile, lease.key, out, |judge, token| {
                 token
@@ -228,7 +235,7 @@ impl Detector {
 
     /// The next deadline, if any; it may already be over when much is due at once.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let lease = self.context.leases.first().map(|(_, lease)| lease.deadline);
+        let lease = self.context.leases.first().map(|(deadline, _)| deadline);
         let settling = self
             .settling
             .iter()
@@ -251,7 +258,7 @@ impl Detector {
             .leases
             .iter()
             .filter(|lease| lease.connection == Some(connection));
-        let mut open: Vec<Lease> = of_connection.copied().collect();
+        let mut open: Vec<Lease> = of_connection.collect();
         open.sort_by_key(|lease| lease.order);
         for lease in open {
             self.context.order += 1;
@@ -270,11 +277,12 @@ impl Detector {
             let Some(table) = &self.tables[profile.0] else {
                 continue;
             };
-            let pending = table
-                .entries()
-                .filter(|(_, token)| token.life.history.pending);
-            let pending: Vec<Key> = pending.map(|(key, _)| *key).collect();
-            for key in pending {
+            let pending = table.some(0, u32::MAX).filter(Glimpse::is_pending);
+            let mut pending: Vec<_> = pending
+                .map(|token| (token.last_seen(), token.key()))
+                .collect();
+            pending.sort_unstable();
+            for (_, key) in pending {
                 self.with_token(profile, key, out, |judge, token| {
                     judge.hand_out(token, judge.now)
                 });
@@ -295,21 +303,23 @@ impl Detector {
         self.context.leases.oldest_start()
     }
 
+    /// Whose rules judge an API.
+    fn profile_of(&self, api: &str) -> ProfileId {
+        self.by_name.get(api).copied().unwrap_or(self.default)
+    }
+
     /// Judges a start or an end; returns whether it was new.
     fn judge(&mut self, event: &Event<'_>, source: Source<'_>, out: &mut Verdicts) -> bool {
-        if self.context.names.sweep_due() {
-            self.sweep_names();
+        self.sweep_names();
+        if *self.context.profiles[self.last.0].name != *event.api {
+            self.last = self.profile_of(&event.api);
         }
-        let id = self
-            .by_name
-            .get(&*event.api)
-            .copied()
-            .unwrap_or(self.default);
+        let id = self.last;
         let client = event
             .client
             .as_deref()
             .or(source.identity)
-            .map(|name| self.context.names.intern(name));
+            .map(|name| self.context.names.intern(Sort::Sender, name));
         let sender = Sender {
             client,
             connection: source.connection,
@@ -318,23 +328,16 @@ impl Detector {
             self.judge_invalid(id, event, sender, out);
             return true;
         }
-        let parts = [
-            event.api.as_bytes(),
-            event.scope.as_bytes(),
-            event.token.as_bytes(),
-        ];
+        let parts = [&*event.api, &*event.scope, &*event.token];
         let key = Key::new(&self.context.options.hash_key, parts);
-        let accepted = match event.kind {
+        match event.kind {
             Kind::AttemptStart => self.judge_start(id, key, event, sender, out),
             Kind::CallEnd if event.call.is_some() => {
-                return self.judge_call_end(id, key, event, sender, out);
+                self.judge_call_end(id, key, event, sender, out);
+                true
             }
             _ => self.judge_end(id, key, event, sender, out),
-        };
-        if accepted && let Some(table) = &mut self.tables[id.0] {
-            table.sight(key, self.context.now);
         }
-        accepted
     }
 
     fn judge_start(
@@ -346,7 +349,8 @@ impl Detector {
         out: &mut Verdicts,
     ) -> bool {
         let known = self.with_token(id, key, out, |judge, token| {
-            judge.start(token, event, sender)
+            judge.sighted = judge.start(token, event, sender);
+            judge.sighted
         });
         known.unwrap_or_else(|| {
             let life = Life::new(1, self.context.now, self.context.order);
@@ -368,7 +372,8 @@ impl Detector {
     ) -> bool {
         let class = self.context.profiles[id.0].classify(event);
         let known = self.with_token(id, key, out, |judge, token| {
-            judge.end(token, event, class, sender)
+            judge.sighted = judge.end(token, event, class, sender);
+            judge.sighted
         });
         known.unwrap_or_else(|| {
             let life = Life::new(
@@ -392,74 +397,27 @@ impl Detector {
         event: &Event<'_>,
         sender: Sender,
         out: &mut Verdicts,
-    ) -> bool {
+    ) {
         let class = self.context.profiles[id.0].classify(event);
         let call = event.call.as_deref().unwrap_or_default();
-        let table = self.tables[id.0].as_ref();
-        let token = table.and_then(|table| table.get(key, self.context.now));
-        let Some(serial) = token.and_then(|token| token.find_call(sender.client, call)) else {
-            out.observations
-                .push(Observation::Call(id, CallOutcome::from(class)));
-            return true;
-        };
-        let first = self.with_token(id, key, out, |judge, token| {
-            judge.call_end(token, serial, event, class)
+        let known = self.with_token(id, key, out, |judge, token| {
+            let serial = token.find_call(sender.client, call)?;
+            judge.sighted = judge.call_end(token, serial, event, class);
+            Some(serial)
         });
-        if first == Some(true)
-            && let Some(table) = &mut self.tables[id.0]
-        {
-            table.sight(key, self.context.now);
+        if known.flatten().is_none() {
+            let outcome = CallOutcome::from(class);
+            out.observations.push(Observation::Call(id, outcome));
         }
-        true
     }
 
-    /// A token that the server will not take is judged and not remembered.
-    fn judge_invalid(
-        &mut self,
-        id: ProfileId,
-        event: &Event<'_>,
-        sender: Sender,
-        out: &mut Verdicts,
-    ) {
-        if event.kind != Kind::AttemptStart {
-            let class = self.context.profiles[id.0].classify(event);
-            let ends_call = class.ends_call() || event.max_attempts == Some(event.attempt);
-            let whole_call = event.kind == Kind::CallEnd && event.call.is_some();
-            if !whole_call {
-                out.observations.push(Observation::Attempt(id, class));
-            }
-            // Without a memory of the call, its end is counted where it is told only once.
-            if whole_call || (event.call.is_none() && ends_call) {
-                out.observations
-                    .push(Observation::Call(id, CallOutcome::from(class)));
-            }
-            return;
-        }
-        let mut token = self.new_token(event, Life::new(1, self.context.now, self.context.order));
-        let who = Who {
-            client: sender.client,
-            call: event.call.as_deref().map(text::Text::new),
-            attempt: event.attempt,
-            since: self.context.now,
-            trace: event.trace,
-            serial: 0,
-        };
-        let facts = Facts::of(&token);
-        self.context.judge(id, Key(0), out).give(
-            &mut token,
-            &who,
-            Verdict::TokenInvalid,
-            facts,
-            Pointer::default(),
-        );
-    }
-
-    fn new_token(&mut self, event: &Event<'_>, life: Life) -> Token {
-        let (api, scope) = (
-            self.context.names.intern(&event.api),
-            self.context.names.intern(&event.scope),
-        );
-        Token::new(&event.token, api, scope, life)
+    /// The event's API and scope as names.
+    fn spaces(&mut self, event: &Event<'_>) -> (NameId, NameId) {
+        let names = &mut self.context.names;
+        (
+            names.intern(Sort::Space, &event.api),
+            names.intern(Sort::Space, &event.scope),
+        )
     }
 
     /// Changes a token that is known, then everything that follows from its state, and last forgets
@@ -487,18 +445,23 @@ impl Detector {
         change: impl FnOnce(&mut Judge<'_>, &mut Token) -> R,
     ) -> Option<(R, bool)> {
         let table = self.tables[id.0].as_mut()?;
-        let token = table.get_mut(key, self.context.now)?;
+        let slot = table.find(key, self.context.now)?;
+        let mut token = table.take(slot);
         let mut judge = self.context.judge(id, key, out);
         let before = token.status;
-        let result = change(&mut judge, token);
-        let wait = follow(&mut judge, token, &mut self.undecided);
-        let after = token.status;
+        let result = change(&mut judge, &mut token);
+        let wait = follow(&mut judge, &mut token, &mut self.undecided);
+        if judge.sighted {
+            table.sight(slot, &mut token, judge.now);
+        }
         let crowded = token.is_crowded();
-        table.recount(before, after);
+        let became_unknown = token.status == Status::Unknown && before != Status::Unknown;
+        let report = became_unknown && token.life.note.is_some();
+        table.put(slot, token);
         if wait {
             self.settle_later(id, key);
         }
-        if after == Status::Unknown && before != Status::Unknown {
+        if report {
             self.report_noted(id, key, out);
         }
         Some((result, crowded))
@@ -515,7 +478,12 @@ impl Detector {
         out: &mut Verdicts,
         change: impl FnOnce(&mut Judge<'_>, &mut Token) -> Option<Who>,
     ) {
-        let mut token = self.new_token(event, life);
+        let (api, scope) = self.spaces(event);
+        let profile = &self.context.profiles[id.0];
+        let capacity = NonZeroUsize::new(profile.capacity).unwrap_or(NonZeroUsize::MIN);
+        let table = self.tables[id.0].get_or_insert_with(|| Table::new(capacity, profile.ttl()));
+        let mut token = table.blank();
+        token.renew(Text::new(&event.token), api, scope, life);
         if let Some(who) = change(&mut self.context.judge(id, key, out), &mut token) {
             self.compare_fresh(id, key, &mut token, who, out);
         }
@@ -524,10 +492,8 @@ impl Detector {
             self.settle_later(id, key);
         }
         token.last_seen = self.context.now;
-        let profile = &self.context.profiles[id.0];
-        let capacity = NonZeroUsize::new(profile.capacity).unwrap_or(NonZeroUsize::MIN);
-        let table = self.tables[id.0].get_or_insert_with(|| Table::new(capacity, profile.ttl()));
-        if let Some((_, removed)) = table.insert(key, token) {
+        let table = self.tables[id.0].as_mut();
+        if let Some(removed) = table.and_then(|table| table.insert(key, token)) {
             self.remove(id, removed, out);
         }
     }

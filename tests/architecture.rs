@@ -14,7 +14,8 @@ mod source;
 use source::{Source, Token};
 
 /// Crates that the pure part may use besides `std`.
-const PURE_CRATES: [&str; 7] = [
+const PURE_CRATES: [&str; 8] = [
+    "hashbrown",
     "lru",
     "serde",
     "serde_json",

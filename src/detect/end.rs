@@ -5,6 +5,7 @@ use super::event::Event;
 use super::finding::{CallOutcome, Observation};
 use super::judge::{Judge, Sender};
 use super::message::Facts;
+use super::names::Sort;
 use super::profile::{Class, MismatchPolicy};
 use super::time::Timestamp;
 use super::token::{Answer, Attempt, ClosedBy, Progress, Success, Token, Units};
@@ -48,7 +49,9 @@ impl Judge<'_> {
             .duration
             .or(attempt.start_seen.then(|| self.now.since(attempt.start)));
         if self.options.trace != Trace::Off && event.error.is_some() {
-            token.life.history.last_error = event.error.as_deref().map(Box::from);
+            let error = event.error.as_deref();
+            let error = error.map(|error| self.names.intern(Sort::Sender, error));
+            token.life.history.last_error = error;
         }
         self.observe(Observation::Attempt(self.id, class));
         if let Some(lasted) = lasted {
@@ -268,7 +271,7 @@ impl Judge<'_> {
             return self.confirm(token, index);
         }
         let known = || token.prints_besides(attempt);
-        let (fp, raw) = (attempt.print.fp.as_ref(), attempt.print.raw.as_ref());
+        let (fp, raw) = (attempt.print.fp, attempt.print.raw);
         let verdict = if fp.is_some_and(|fp| known().any(|(other, _)| other != fp)) {
             Verdict::ParameterMismatch
         } else if fp.is_some()

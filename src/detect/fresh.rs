@@ -1,6 +1,8 @@
 //! The same request under a fresh token while the outcome of the first is unknown (fine print 11).
 
-use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
 
 use super::Detector;
 use super::finding::{ProfileId, Status, Verdicts};
@@ -14,17 +16,17 @@ use super::verdict::Verdict;
 ///
 /// A fresh token may be forgotten before the last of the older ones becomes unknown, so this is
 /// kept apart from the table. Beyond [`Self::MAX`] reports a second one about the same token is possible.
-#[derive(Default)]
-pub struct ReportedFresh(VecDeque<u64>);
+pub struct ReportedFresh(LruCache<u64, ()>);
 
 impl ReportedFresh {
-    const MAX: usize = 1024;
+    const MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+    pub fn new() -> Self {
+        Self(LruCache::new(Self::MAX))
+    }
 
     fn add(&mut self, born: u64) {
-        if self.0.len() == Self::MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back(born);
+        self.0.put(born, ());
     }
 
     fn contains(&self, born: u64) -> bool {
@@ -43,24 +45,26 @@ impl Detector {
         who: Who,
         out: &mut Verdicts,
     ) {
-        let (Some(place), Some(table)) = (self.place(fresh), self.tables[id.0].as_mut()) else {
+        let (Some(request), Some(table)) = (fresh.life.fp(), self.tables[id.0].as_mut()) else {
             return;
         };
         let (now, window) = (self.context.now, self.context.profiles[id.0].window);
-        let candidates = self.undecided.latest(place.request);
+        let candidates = self.undecided.latest(request);
         let candidates: Vec<Key> = candidates
             .filter(|(place, other)| *other != key && now < place.first_start + window)
             .map(|(_, other)| other)
             .collect();
         let mut reported: Option<(Facts, Pointer)> = None;
         for &other in &candidates {
-            let old = table.get_mut(other, now);
-            let Some(old) = old.filter(|old| old.status == Status::Unknown && !old.life.reported)
-            else {
+            let Some(slot) = table.find(other, now) else {
                 continue;
             };
-            old.life.reported = true;
-            reported.get_or_insert_with(|| (Facts::of(old), old.unresolved()));
+            let mut old = table.take(slot);
+            if old.status == Status::Unknown && !old.life.reported {
+                old.life.reported = true;
+                reported.get_or_insert_with(|| (Facts::of(&old), old.unresolved()));
+            }
+            table.put(slot, old);
         }
         if let Some((facts, pointer)) = reported {
             self.reported_fresh.add(fresh.born);
@@ -74,63 +78,64 @@ impl Detector {
             attempt.client == who.client && (attempt.is_open() || attempt.is_unresolved())
         };
         for other in candidates {
-            if let Some(old) = table.get_mut(other, now)
-                && old.status == Status::InFlight
-                && old.current().any(waits)
-            {
-                let text = fresh.text.clone();
-                let note = Note {
+            let Some(slot) = table.find(other, now) else {
+                continue;
+            };
+            let mut old = table.take(slot);
+            if old.status == Status::InFlight && old.current().any(waits) {
+                old.life.note = Some(Box::new(Note {
                     key,
                     born: fresh.born,
-                    text,
+                    text: fresh.text.clone(),
                     who: who.clone(),
-                };
-                old.life.note = Some(Box::new(note));
+                }));
             }
+            table.put(slot, old);
         }
     }
 
     /// The outcome of a token became unknown; was its request sent under a fresh one meanwhile?
     pub(super) fn report_noted(&mut self, id: ProfileId, key: Key, out: &mut Verdicts) {
         let now = self.context.now;
-        let Some(table) = self.tables[id.0].as_mut() else {
+        let find = |key| {
+            let table = self.tables[id.0].as_ref()?;
+            table.glimpse(table.find(key, now)?)
+        };
+        let noted = find(key).and_then(|old| old.look(|old| self.noted(old)));
+        let Some((note, facts, pointer)) = noted else {
             return;
         };
-        let Some(old) = table.get_mut(key, now).filter(|old| !old.life.reported) else {
-            return;
-        };
-        let Some(note) = old.life.note.as_deref().cloned() else {
-            return;
-        };
-        let unresolved =
-            |attempt: &Attempt| attempt.client == note.who.client && attempt.is_unresolved();
-        if !old.current().any(unresolved) || self.reported_fresh.contains(note.born) {
+        let status = |fresh: &Token| (fresh.born == note.born).then_some(fresh.status);
+        let fresh = find(note.key).and_then(|fresh| fresh.look(status));
+        if matches!(fresh, Some(Status::Cancelled | Status::Rejected)) {
             return;
         }
-        let (facts, pointer) = (Facts::of(old), old.unresolved());
-        let (api, scope) = (old.api, old.scope);
-        let fresh = table
-            .get(note.key, now)
-            .filter(|fresh| fresh.born == note.born);
-        if fresh.is_some_and(|fresh| matches!(fresh.status, Status::Cancelled | Status::Rejected)) {
-            return;
-        }
-        let known = fresh.is_some();
-        if let Some(old) = table.get_mut(key, now) {
+        let mut names = None;
+        self.with_token(id, key, out, |_, old| {
             old.life.reported = true;
-        }
+            names = Some((old.api, old.scope));
+        });
         self.reported_fresh.add(note.born);
         let report = |judge: &mut Judge<'_>, fresh: &mut Token| {
             let verdict = Verdict::FreshTokenAfterUnknown;
             judge.give(fresh, &note.who, verdict, facts, pointer);
         };
-        if known {
+        if fresh.is_some() {
             self.with_token(id, note.key, out, report);
-        } else {
+        } else if let Some((api, scope)) = names {
             // The fresh token is forgotten by now; what it did is not.
             let life = Life::new(1, note.who.since, self.context.order);
             let mut fresh = Token::new(&note.text.to_string(), api, scope, life);
             report(&mut self.context.judge(id, note.key, out), &mut fresh);
         }
+    }
+    /// What there is to report of a token whose outcome became unknown, if its request was sent under
+    /// a fresh one meanwhile.
+    fn noted(&self, old: &Token) -> Option<(Note, Facts, Pointer)> {
+        let note = old.life.note.as_deref().filter(|_| !old.life.reported)?;
+        let unresolved =
+            |attempt: &Attempt| attempt.client == note.who.client && attempt.is_unresolved();
+        let due = old.current().any(unresolved) && !self.reported_fresh.contains(note.born);
+        due.then(|| (note.clone(), Facts::of(old), old.unresolved()))
     }
 }

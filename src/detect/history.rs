@@ -69,6 +69,7 @@ impl Judge<'_> {
             None => token.life.first_start,
             Some(_) => starts.min().unwrap_or(end),
         };
+        let last_error = token.life.history.last_error.take();
         let last = token
             .current()
             .filter_map(|attempt| match attempt.progress {
@@ -84,7 +85,7 @@ impl Judge<'_> {
             end: end.max(start),
             status: token.status,
             last_class: last.max_by_key(|(order, _)| *order).map(|(_, class)| class),
-            last_error: token.life.history.last_error.take(),
+            last_error: last_error.map(|error| self.names.get(error).into()),
             marks,
             attempts,
             parent: token.life.trace,

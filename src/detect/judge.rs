@@ -21,13 +21,15 @@ pub struct Judge<'a> {
     pub id: ProfileId,
     pub options: Options,
     pub key: Key,
-    pub names: &'a Names,
+    pub names: &'a mut Names,
     pub leases: &'a mut Leases,
     pub now: Timestamp,
     /// Order of input; every event and every deadline has its own.
     pub order: u64,
     pub next_finding: &'a mut u64,
     pub out: &'a mut Verdicts,
+    /// Whether what is judged is a sighting of the token.
+    pub sighted: bool,
 }
 
 /// Who sent the event that is judged.
@@ -171,10 +173,7 @@ impl Judge<'_> {
             was_other: false,
             start,
             order: None,
-            print: Print {
-                fp: event.fp.as_deref().map(Text::new),
-                raw: event.fp_raw.as_deref().map(Text::new),
-            },
+            print: self.print(event),
             trace: event.trace,
             verdict: None,
             prediction: None,
@@ -203,7 +202,7 @@ impl Judge<'_> {
         }
         let trace = attempt.trace;
         if token.life.print.is_none() && attempt.print.fp.is_some() {
-            let print = attempt.print.clone();
+            let print = attempt.print;
             token.life.print = Some((print, token.who(index)));
         }
         token.life.trace = token.life.trace.or(trace);
@@ -217,7 +216,6 @@ impl Judge<'_> {
             key: self.key,
             attempt: attempt.serial,
             start: self.now,
-            deadline: self.now + self.profile.lease,
             order: self.order,
             connection: sender.connection,
         }));
@@ -266,6 +264,11 @@ impl Judge<'_> {
                 self.leases.close(lease);
             }
         }
+    }
+
+    /// The event's fingerprints.
+    pub fn print(&self, event: &Event<'_>) -> Print {
+        Print::of(event, &self.options.hash_key)
     }
 
     /// How long ago something was.

@@ -1,48 +1,40 @@
-//! Identity of tokens and requests in the tables.
+//! Identity of tokens and requests: keyed hashes, so that nobody can look for two that clash.
 
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// A token's identity: keyed 128-bit hash of API, scope and token.
+/// The identity of a token, or of a request: keyed 128-bit hash of API, scope and the token or
+/// fingerprint.
 ///
-/// Two tokens share a key with a chance of 2⁻¹²⁸ per pair, and without the secret nobody can
+/// Two texts share a key with a chance of 2⁻¹²⁸ per pair, and without the secret nobody can
 /// look for such a pair, so the texts are not compared again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(pub u128);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u64, u64);
 
 impl Key {
     /// The key of `parts` under `secret`. The parts are told apart: `["a", "b"]` is not `["ab", ""]`.
-    pub fn new(secret: &[u8; 16], parts: [&[u8]; 3]) -> Self {
+    pub fn new(secret: &[u8; 16], parts: [&str; 3]) -> Self {
         let mut hasher = SipHasher13::new_with_key(secret);
         for part in parts {
             hasher.write_u16(part.len() as u16);
-            hasher.write(part);
+            hasher.write(part.as_bytes());
         }
-        Self(hasher.finish128().as_u128())
+        let hash = hasher.finish128();
+        Self(hash.h1, hash.h2)
     }
-}
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0 as u64);
-    }
-}
-
-/// A [`Key`] is a keyed hash already; hashing it again would only cost.
-#[derive(Default)]
-pub struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
+    /// 64 bits of it, for hash tables: hashing it again would only cost.
+    pub fn hash(self) -> u64 {
         self.0
     }
 
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("keys hash as one u64");
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.0) | u128::from(self.1) << 64).to_le_bytes()
     }
 
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let key = u128::from_le_bytes(bytes);
+        Self(key as u64, (key >> 64) as u64)
     }
 }

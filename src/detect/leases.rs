@@ -1,132 +1,181 @@
 //! The open attempts of all tokens, in the order in which their leases end.
 
+use std::time::Duration;
+
 use super::ConnectionId;
+use super::chunks::{Chunks, NONE};
 use super::finding::ProfileId;
 use super::key::Key;
 use super::time::Timestamp;
 
 /// Stands for an open attempt in [`Leases`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseId(u32);
+pub struct LeaseId(pub u32);
 
-/// An open attempt and when it stops being believed.
+/// An open attempt; its lease ends one lease length of its profile after its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
-    /// Whose lease length it has.
-    pub profile: ProfileId,
     /// Its token.
     pub key: Key,
-    /// Its serial number within the token.
-    pub attempt: u32,
     /// When it started.
     pub start: Timestamp,
-    /// When the lease ends.
-    pub deadline: Timestamp,
     /// Order of input; decides between equal deadlines.
     pub order: u64,
     /// The stream connection that reported it.
     pub connection: Option<ConnectionId>,
+    /// Its serial number within the token.
+    pub attempt: u32,
+    /// Whose lease length it has.
+    pub profile: ProfileId,
 }
 
 /// One list per profile, threaded through one slab: all leases of a profile are equally long and
 /// starts come in order of time, so each list is sorted by deadline, and every operation is O(1).
 #[derive(Debug)]
 pub struct Leases {
-    nodes: Vec<Node>,
+    nodes: Chunks<Node>,
     free: u32,
-    /// First and last node of each profile's list.
-    ends: Vec<(u32, u32)>,
+    lists: Vec<List>,
 }
 
+/// The leases of one profile.
+#[derive(Debug)]
+struct List {
+    length: Duration,
+    first: u32,
+    last: u32,
+}
+
+/// A lease in 56 bytes: there may be as many as tokens.
 #[derive(Debug)]
 struct Node {
-    lease: Option<Lease>,
+    key: Key,
+    start: Timestamp,
+    order: u64,
+    /// The connection's number; [`NO_CONNECTION`] for none.
+    connection: u64,
+    attempt: u32,
     previous: u32,
     next: u32,
+    /// The profile's number; [`VACANT`] in a node that is free.
+    profile: u16,
 }
 
-const NONE: u32 = u32::MAX;
+const NO_CONNECTION: u64 = u64::MAX;
+const VACANT: u16 = u16::MAX;
 
 impl Leases {
-    /// No leases, for `profiles` profiles.
-    pub fn new(profiles: usize) -> Self {
+    /// No leases; `lengths` are those of the profiles, at most 65535.
+    pub fn new(lengths: impl Iterator<Item = Duration>) -> Self {
+        let lists = lengths.map(|length| List {
+            length,
+            first: NONE,
+            last: NONE,
+        });
         Self {
-            nodes: Vec::new(),
+            nodes: Chunks::new(),
             free: NONE,
-            ends: vec![(NONE, NONE); profiles],
+            lists: lists.collect(),
         }
     }
 
     /// Adds the lease of an attempt that starts now.
     pub fn open(&mut self, lease: Lease) -> LeaseId {
-        let ends = &mut self.ends[lease.profile.0];
+        let list = &mut self.lists[lease.profile.0];
         let node = Node {
-            lease: Some(lease),
-            previous: ends.1,
+            key: lease.key,
+            start: lease.start,
+            order: lease.order,
+            connection: lease.connection.map_or(NO_CONNECTION, |id| id.0),
+            attempt: lease.attempt,
+            previous: list.last,
             next: NONE,
+            profile: lease.profile.0 as u16,
         };
         let id = if self.free == NONE {
-            self.nodes.push(node);
-            u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
+            self.nodes.push(node)
         } else {
             let id = self.free;
-            self.free = self.nodes[id as usize].next;
-            self.nodes[id as usize] = node;
+            self.free = self.nodes[id].next;
+            self.nodes[id] = node;
             id
         };
-        let last = std::mem::replace(&mut ends.1, id);
+        let last = std::mem::replace(&mut list.last, id);
         if last == NONE {
-            ends.0 = id;
+            list.first = id;
         } else {
-            self.nodes[last as usize].next = id;
+            self.nodes[last].next = id;
         }
         LeaseId(id)
     }
 
     /// Removes the lease of an attempt that is no longer open.
     pub fn close(&mut self, id: LeaseId) {
-        let node = &mut self.nodes[id.0 as usize];
-        let Some(lease) = node.lease.take() else {
+        let node = &mut self.nodes[id.0];
+        let profile = std::mem::replace(&mut node.profile, VACANT);
+        if profile == VACANT {
             return;
-        };
+        }
         let (previous, next) = (node.previous, std::mem::replace(&mut node.next, self.free));
         self.free = id.0;
-        let ends = &mut self.ends[lease.profile.0];
+        let list = &mut self.lists[usize::from(profile)];
         if previous == NONE {
-            ends.0 = next;
+            list.first = next;
         } else {
-            self.nodes[previous as usize].next = next;
+            self.nodes[previous].next = next;
         }
         if next == NONE {
-            ends.1 = previous;
+            list.last = previous;
         } else {
-            self.nodes[next as usize].previous = previous;
+            self.nodes[next].previous = previous;
         }
     }
 
-    /// The lease that ends first.
-    pub fn first(&self) -> Option<(LeaseId, &Lease)> {
-        self.heads()
-            .min_by_key(|(_, lease)| (lease.deadline, lease.order))
+    /// The lease that ends first, and when.
+    pub fn first(&self) -> Option<(Timestamp, LeaseId)> {
+        let deadline = |(list, id): (&List, u32)| {
+            let node = &self.nodes[id];
+            (node.start + list.length, node.order, LeaseId(id))
+        };
+        let first = self.heads().map(deadline);
+        let first = first.min_by_key(|(deadline, order, _)| (*deadline, *order));
+        first.map(|(deadline, _, id)| (deadline, id))
+    }
+
+    /// The lease that `id` stands for; it is open.
+    pub fn get(&self, id: LeaseId) -> Lease {
+        self.nodes[id.0].lease()
     }
 
     /// When the oldest open attempt started.
     pub fn oldest_start(&self) -> Option<Timestamp> {
-        self.heads().map(|(_, lease)| lease.start).min()
+        self.heads().map(|(_, id)| self.nodes[id].start).min()
     }
 
     /// All leases, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
-        self.nodes.iter().filter_map(|node| node.lease.as_ref())
+    pub fn iter(&self) -> impl Iterator<Item = Lease> {
+        let open = self.nodes.iter().filter(|node| node.profile != VACANT);
+        open.map(Node::lease)
     }
 
-    fn heads(&self) -> impl Iterator<Item = (LeaseId, &Lease)> {
-        let heads = self
-            .ends
-            .iter()
-            .map(|(first, _)| *first)
-            .filter(|first| *first != NONE);
-        heads.filter_map(|first| Some((LeaseId(first), self.nodes[first as usize].lease.as_ref()?)))
+    fn heads(&self) -> impl Iterator<Item = (&List, u32)> {
+        let heads = self.lists.iter().map(|list| (list, list.first));
+        heads.filter(|(_, first)| *first != NONE)
+    }
+}
+
+impl Node {
+    fn lease(&self) -> Lease {
+        Lease {
+            key: self.key,
+            start: self.start,
+            order: self.order,
+            connection: Some(self.connection)
+                .filter(|id| *id != NO_CONNECTION)
+                .map(ConnectionId),
+            attempt: self.attempt,
+            profile: ProfileId(usize::from(self.profile)),
+        }
     }
 }
 
@@ -136,7 +185,7 @@ mod tests {
 
     #[test]
     fn behaves_like_a_sorted_list() {
-        let mut leases = Leases::new(3);
+        let mut leases = Leases::new([50, 500, 5000].map(Duration::from_micros).into_iter());
         let mut model: Vec<(Timestamp, u64, LeaseId)> = Vec::new();
         let mut random = 0x5eed_u64;
         let mut emptied = 0;
@@ -151,10 +200,9 @@ mod tests {
                 let deadline = Timestamp::from_micros(order as i64 + [50, 500, 5000][profile.0]);
                 let lease = Lease {
                     profile,
-                    key: Key(0),
+                    key: Key::default(),
                     attempt: 0,
                     start,
-                    deadline,
                     order,
                     connection: None,
                 };
@@ -167,7 +215,7 @@ mod tests {
             model.sort_by_key(|(deadline, order, _)| (*deadline, *order));
             let first = leases
                 .first()
-                .map(|(_, lease)| (lease.deadline, lease.order));
+                .map(|(deadline, id)| (deadline, leases.get(id).order));
             assert_eq!(
                 first,
                 model

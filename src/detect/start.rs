@@ -6,8 +6,7 @@ use super::finding::{Observation, Status};
 use super::judge::{Judge, Sender};
 use super::message::Facts;
 use super::profile::Zone;
-use super::text::Text;
-use super::token::{Prediction, Print, Progress, Token, Who, same};
+use super::token::{Prediction, Progress, Token, Who, same};
 use super::verdict::Verdict;
 
 /// What a start is to a token that is known.
@@ -53,14 +52,14 @@ impl Judge<'_> {
                 },
             };
         }
-        let fp = event.fp.as_deref().map(Text::new);
-        if event.attempt < 2 || !same(fp.as_ref(), token.life.fp()) {
+        let fp = self.print(event).fp;
+        if event.attempt < 2 || !same(fp, token.life.fp()) {
             return Known::Nothing;
         }
         let undecided = token.life.success.is_none();
         let continued = token.attempts.iter().enumerate().filter(|(_, attempt)| {
             let waits = attempt.is_unresolved()
-                && same(attempt.print.fp.as_ref(), fp.as_ref())
+                && same(attempt.print.fp, fp)
                 && attempt.number == event.attempt - 1;
             let current = attempt.life == token.life.number;
             attempt.client == sender.client && (attempt.is_open() || undecided && current && waits)
@@ -72,17 +71,11 @@ impl Judge<'_> {
 
     /// A start whose end came first: no verdict, but what it brings is not lost.
     fn late_start(&mut self, token: &mut Token, index: usize, event: &Event<'_>) {
+        let print = self.print(event);
         let attempt = &mut token.attempts[index];
         attempt.start_seen = true;
-        let fp = event.fp.as_deref().map(Text::new);
-        let raw = event.fp_raw.as_deref().map(Text::new);
-        let print = Print { fp, raw };
-        if attempt.print.fp.is_none() {
-            attempt.print.fp.clone_from(&print.fp);
-        }
-        if attempt.print.raw.is_none() {
-            attempt.print.raw.clone_from(&print.raw);
-        }
+        attempt.print.fp = attempt.print.fp.or(print.fp);
+        attempt.print.raw = attempt.print.raw.or(print.raw);
         attempt.trace = attempt.trace.or(event.trace);
         let call = attempt.call;
         self.learn(token, index);
@@ -136,8 +129,8 @@ impl Judge<'_> {
     fn another_call(&mut self, token: &mut Token, event: &Event<'_>, sender: Sender) {
         let facts = Facts::of(token);
         let status = token.status;
-        let fp = event.fp.as_deref().map(Text::new);
-        let verdict = self.verdict(token, same(fp.as_ref(), token.life.fp()), sender);
+        let fp = self.print(event).fp;
+        let verdict = self.verdict(token, same(fp, token.life.fp()), sender);
         self.observe_delay(token, verdict, event);
         let giver = self.giver(token);
         let holder = match verdict {
@@ -244,7 +237,7 @@ impl Judge<'_> {
         attempt.order = Some(self.order);
         attempt.start_seen = true;
         attempt.verdict = Some(verdict);
-        let print = attempt.print.clone();
+        let print = attempt.print;
         token.see(&print, counts);
         token.life.history.dirty(self.options.trace);
         if let Some(call) = token.call_mut(call) {

@@ -4,23 +4,34 @@ use std::fmt;
 
 /// A token, call id or fingerprint as it was sent.
 ///
-/// Nearly all of them are a UUID in lower case or 32 hex digits; those are kept as 16 bytes in
-/// place. Every other text is kept on the heap. Reading it back gives the very text that was sent.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// Nearly all of them are a UUID in lower case, 32 hex digits, or short; those are kept as 16 bytes
+/// in place. Every other text is kept on the heap. Reading it back gives the very text that was sent.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Text(Repr);
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 enum Repr {
     Uuid([u8; 16]),
     Hex([u8; 16]),
+    /// A text of at most 16 bytes, and how many they are; the rest are zero.
+    Short(u8, [u8; 16]),
     Other(Box<str>),
 }
+
+/// How the 16 bytes of a compact text are to be read: the length of a short one, or one of these.
+const UUID: u8 = 17;
+const HEX: u8 = 18;
 
 impl Text {
     /// Stores `text`.
     pub fn new(text: &str) -> Self {
         let bytes = text.as_bytes();
         let compact = match bytes.len() {
+            length @ 0..=16 => {
+                let mut short = [0; 16];
+                short[..length].copy_from_slice(bytes);
+                Some(Repr::Short(length as u8, short))
+            }
             32 => unhex(bytes).map(Repr::Hex),
             36 => without_dashes(bytes)
                 .and_then(|digits| unhex(&digits))
@@ -30,18 +41,30 @@ impl Text {
         Self(compact.unwrap_or_else(|| Repr::Other(text.into())))
     }
 
-    /// Bytes that tell this text from every other, for hashing; not its UTF-8.
-    pub fn identity(&self) -> &[u8] {
-        match &self.0 {
-            Repr::Uuid(bytes) | Repr::Hex(bytes) => bytes,
-            Repr::Other(text) => text.as_bytes(),
+    /// What is kept of a text that is not on the heap: a form (below 19) and its bytes.
+    pub fn compact(&self) -> Option<(u8, [u8; 16])> {
+        match self.0 {
+            Repr::Uuid(bytes) => Some((UUID, bytes)),
+            Repr::Hex(bytes) => Some((HEX, bytes)),
+            Repr::Short(length, bytes) => Some((length, bytes)),
+            Repr::Other(_) => None,
         }
+    }
+
+    /// The text of which [`Text::compact`] gave this.
+    pub fn from_compact(form: u8, bytes: [u8; 16]) -> Self {
+        Self(match form {
+            UUID => Repr::Uuid(bytes),
+            HEX => Repr::Hex(bytes),
+            length => Repr::Short(length.min(16), bytes),
+        })
     }
 
     /// Whether this is `text`, without storing `text` first.
     pub fn is(&self, text: &str) -> bool {
         match &self.0 {
             Repr::Other(own) => **own == *text,
+            Repr::Short(length, bytes) => bytes[..usize::from(*length)] == *text.as_bytes(),
             Repr::Uuid(_) | Repr::Hex(_) => {
                 matches!(text.len(), 32 | 36) && *self == Self::new(text)
             }
@@ -90,6 +113,10 @@ impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bytes, dashes): (_, &[usize]) = match &self.0 {
             Repr::Other(text) => return f.write_str(text),
+            Repr::Short(length, bytes) => {
+                let text = std::str::from_utf8(&bytes[..usize::from(*length)]);
+                return f.write_str(text.unwrap_or_default());
+            }
             Repr::Hex(bytes) => (bytes, &[]),
             Repr::Uuid(bytes) => (bytes, &[4, 6, 8, 10]),
         };
@@ -127,11 +154,18 @@ mod tests {
             "",
             "order-17",
             "ééééééééééééééééàà",
+            "éééééééé",
+            "0123456789abcdef",
+            "0123456789abcdef0",
+            "\0",
         ];
         for text in texts {
             assert_eq!(Text::new(text).to_string(), text);
             for other in texts {
                 assert_eq!(Text::new(text).is(other), text == other, "{text} {other}");
+            }
+            if let Some((form, bytes)) = Text::new(text).compact() {
+                assert_eq!(Text::from_compact(form, bytes), Text::new(text), "{text}");
             }
         }
     }

@@ -1,18 +1,18 @@
 //! What is remembered of one token, and the status that follows from it (SPEC §3).
 
 mod attempt;
+mod bounds;
 mod life;
 
-use super::finding::{Gap, Status};
-use super::leases::LeaseId;
+use super::finding::Status;
+use super::key::Key;
 use super::names::NameId;
 use super::text::Text;
 use super::time::Timestamp;
 use super::undecided::Place;
-use super::{ATTEMPTS_MAX, CALLS_MAX, OPEN_ATTEMPTS_MAX};
 
 pub use attempt::{
-    Attempt, Call, ClosedBy, Pointer, Prediction, Print, Progress, Units, Who, same,
+    Attempt, Call, ClosedBy, Pointer, Prediction, Print, Progress, Raw, Units, Who, same,
 };
 pub use life::{Answer, Executed, History, Life, Note, Success};
 
@@ -22,19 +22,16 @@ pub const SUCCESSES_MAX: usize = 4;
 pub const HARD_CODED_AT: usize = 3;
 
 /// A fingerprint seen in a start.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
-    pub fp: Text,
-    pub raw: Option<Text>,
+    pub fp: Key,
+    pub raw: Option<Raw>,
     /// Whether it counts towards a hard-coded token.
     pub counts: bool,
 }
 
-/// One remembered token.
-///
-/// There are as many as the table holds, and nearly all keep one call, one attempt, one success: their
-/// lists begin with room for one.
-#[derive(Debug)]
+/// One remembered token, as it is while an event is judged; the table keeps it packed in between.
+#[derive(Debug, PartialEq)]
 pub struct Token {
     pub text: Text,
     pub api: NameId,
@@ -69,13 +66,44 @@ impl Token {
             born: life.order,
             life,
             place: None,
-            calls: Vec::with_capacity(1),
-            attempts: Vec::with_capacity(1),
+            calls: Vec::new(),
+            attempts: Vec::new(),
             serials: 0,
             successes: Vec::new(),
             seen: Vec::new(),
             hard_coded_given: false,
         }
+    }
+
+    /// Makes this another token, and keeps the memory of its lists.
+    pub fn renew(&mut self, text: Text, api: NameId, scope: NameId, life: Life) {
+        let Self {
+            calls,
+            attempts,
+            successes,
+            seen,
+            ..
+        } = self;
+        calls.clear();
+        attempts.clear();
+        successes.clear();
+        seen.clear();
+        *self = Self {
+            text,
+            api,
+            scope,
+            last_seen: life.first_start,
+            status: Status::InFlight,
+            born: life.order,
+            life,
+            place: None,
+            calls: std::mem::take(calls),
+            attempts: std::mem::take(attempts),
+            serials: 0,
+            successes: std::mem::take(successes),
+            seen: std::mem::take(seen),
+            hard_coded_given: false,
+        };
     }
 
     pub fn serial(&mut self) -> u32 {
@@ -159,10 +187,21 @@ impl Token {
         }
     }
 
+    /// Whether [`Token::who`] of this attempt is `who`.
+    pub fn is_who(&self, index: usize, who: &Who) -> bool {
+        let attempt = &self.attempts[index];
+        attempt.serial == who.serial
+            && attempt.client == who.client
+            && self.call_id(attempt) == who.call.as_ref()
+            && attempt.number == who.attempt
+            && attempt.start == who.since
+            && attempt.trace == who.trace
+    }
+
     /// Whether an attempt is its lifecycle's request, as far as is known.
     pub fn is_same_request(&self, attempt: &Attempt) -> bool {
         match attempt.life == self.life.number {
-            true => same(attempt.print.fp.as_ref(), self.life.fp()),
+            true => same(attempt.print.fp, self.life.fp()),
             false => !attempt.was_other,
         }
     }
@@ -200,6 +239,17 @@ impl Token {
         }
     }
 
+    /// Where it stands among the undecided by its status, if its request is known.
+    pub fn undecided_place(&self) -> Option<Place> {
+        let undecided = matches!(self.status, Status::InFlight | Status::Unknown);
+        let request = self.life.fp().filter(|_| undecided)?;
+        Some(Place {
+            request,
+            first_start: self.life.first_start,
+            order: self.life.order,
+        })
+    }
+
     /// Rejected for nothing but mismatches: the token is bound to another sender's request.
     pub fn is_bound_elsewhere(&self) -> bool {
         self.status == Status::Rejected && self.life.answer.is_none() && self.life.mismatch_seen
@@ -208,7 +258,7 @@ impl Token {
     /// Records a fingerprint seen in a start. At most [`HARD_CODED_AT`] that count are kept, and
     /// one that does not.
     pub fn see(&mut self, print: &Print, counts: bool) {
-        let Some(fp) = &print.fp else { return };
+        let Some(fp) = print.fp else { return };
         let kept = |counts| {
             self.seen
                 .iter()
@@ -221,20 +271,14 @@ impl Token {
         } else {
             others < 1
         };
-        match self.seen.iter_mut().find(|seen| seen.fp == *fp) {
+        match self.seen.iter_mut().find(|seen| seen.fp == fp) {
             Some(seen) => {
                 seen.counts |= counts && room;
-                if seen.raw.is_none() {
-                    seen.raw.clone_from(&print.raw);
-                }
+                seen.raw = seen.raw.or(print.raw);
             }
             None if room => {
-                self.seen.reserve_exact(1);
-                self.seen.push(Seen {
-                    fp: fp.clone(),
-                    raw: print.raw.clone(),
-                    counts,
-                });
+                let raw = print.raw;
+                self.seen.push(Seen { fp, raw, counts });
             }
             None => {}
         }
@@ -245,15 +289,15 @@ impl Token {
     pub fn prints_besides<'a>(
         &'a self,
         attempt: &'a Attempt,
-    ) -> impl Iterator<Item = (&'a Text, Option<&'a Text>)> {
+    ) -> impl Iterator<Item = (Key, Option<Raw>)> {
         let given =
             self.life.print.iter().filter(|(_, who)| {
                 who.serial != attempt.serial && attempt.life == self.life.number
             });
         let given = given.map(|(print, _)| print);
         let prints = given.chain(self.successes.iter().map(|success| &success.print));
-        let prints = prints.filter_map(|print| Some((print.fp.as_ref()?, print.raw.as_ref())));
-        prints.chain(self.seen.iter().map(|seen| (&seen.fp, seen.raw.as_ref())))
+        let prints = prints.filter_map(|print| Some((print.fp?, print.raw)));
+        prints.chain(self.seen.iter().map(|seen| (seen.fp, seen.raw)))
     }
 
     /// Whether enough distinct requests used this token.
@@ -265,7 +309,7 @@ impl Token {
     /// was under way executed nothing: the answers came back in the other order.
     pub fn executed_before(&self, attempt: &Attempt) -> Option<&Executed> {
         self.successes.iter().find(|success| {
-            let equal = same(success.print.fp.as_ref(), attempt.print.fp.as_ref());
+            let equal = same(success.print.fp, attempt.print.fp);
             let before = success.replayed.is_none_or(|answer| match attempt.order {
                 Some(start) => answer < start,
                 None => success.at <= attempt.start,
@@ -286,13 +330,10 @@ impl Token {
         match self.successes.iter_mut().find(same) {
             Some(known) => {
                 known.replayed = known.replayed.filter(|_| replayed.is_some());
-                if known.print.raw.is_none() {
-                    known.print.raw.clone_from(&attempt.print.raw);
-                }
+                known.print.raw = known.print.raw.or(attempt.print.raw);
             }
             None if room => {
-                let (print, who) = (attempt.print.clone(), self.who(index));
-                self.successes.reserve_exact(1);
+                let (print, who) = (attempt.print, self.who(index));
                 self.successes.push(Executed {
                     print,
                     who,
@@ -301,78 +342,6 @@ impl Token {
                 });
             }
             None => {}
-        }
-    }
-
-    /// Whether [`Token::enforce_bounds`] may have something to do.
-    pub fn is_crowded(&self) -> bool {
-        self.calls.len() > CALLS_MAX || self.attempts.len() > ATTEMPTS_MAX
-    }
-
-    /// Forgets what exceeds the bounds: closed calls beyond the [`CALLS_MAX`] most recent, calls
-    /// beyond [`OPEN_ATTEMPTS_MAX`] open attempts, closed attempts beyond [`ATTEMPTS_MAX`]. Calls
-    /// `gap` for each and hands back the leases that were open.
-    pub fn enforce_bounds(&mut self, mut gap: impl FnMut(Gap), mut close: impl FnMut(LeaseId)) {
-        while self
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.is_open())
-            .count()
-            > OPEN_ATTEMPTS_MAX
-        {
-            let open = |call: &Call| {
-                self.attempts
-                    .iter()
-                    .any(|a| a.call == call.serial && a.is_open())
-            };
-            let Some(oldest) = self.calls.iter().position(open) else {
-                break;
-            };
-            self.forget_call(oldest, &mut close);
-            gap(Gap::OpenAttemptsOverflow);
-        }
-        let mut index = 0;
-        while self.calls.len() - index > CALLS_MAX {
-            let serial = self.calls[index].serial;
-            if self
-                .attempts
-                .iter()
-                .any(|attempt| attempt.call == serial && attempt.is_open())
-            {
-                index += 1;
-            } else {
-                self.forget_call(index, &mut close);
-                gap(Gap::CallsOverflow);
-            }
-        }
-        while self.attempts.len() > ATTEMPTS_MAX {
-            let Some(oldest) = self.attempts.iter().position(|attempt| !attempt.is_open()) else {
-                break;
-            };
-            self.forget_attempt(oldest, &mut close);
-            gap(Gap::CallsOverflow);
-        }
-    }
-
-    fn forget_call(&mut self, index: usize, close: &mut impl FnMut(LeaseId)) {
-        let call = self.calls.remove(index);
-        while let Some(attempt) = self
-            .attempts
-            .iter()
-            .position(|attempt| attempt.call == call.serial)
-        {
-            self.forget_attempt(attempt, close);
-        }
-    }
-
-    /// Forgets an attempt; that its outcome is unknown is not forgotten.
-    fn forget_attempt(&mut self, index: usize, close: &mut impl FnMut(LeaseId)) {
-        let attempt = self.attempts.remove(index);
-        if attempt.is_unresolved() && attempt.life == self.life.number {
-            self.life.forgotten_unresolved = true;
-        }
-        if let Progress::Open(lease) = attempt.progress {
-            close(lease);
         }
     }
 
@@ -405,6 +374,7 @@ impl Token {
         let calls = self.calls.iter().filter_map(|call| call.client);
         who.chain(calls)
             .chain([self.api, self.scope])
+            .chain(self.life.history.last_error)
             .for_each(mark);
     }
 }

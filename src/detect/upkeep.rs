@@ -4,16 +4,15 @@ use super::Detector;
 use super::finding::{Gap, Observation, ProfileId, Removal, Status, Verdicts};
 use super::judge::Judge;
 use super::key::Key;
-use super::names::Names;
-use super::table::Table;
+use super::names::Cursor;
+use super::table::{Removed, Table};
 use super::token::Token;
-use super::undecided::{Place, Undecided};
+use super::undecided::Undecided;
+
+/// Tokens whose names are looked at in one step.
+const NAMED_MAX: u32 = 64;
 
 impl Detector {
-    pub(super) fn place(&self, token: &Token) -> Option<Place> {
-        place(token, &self.context.names, &self.context.options.hash_key)
-    }
-
     /// Waits one more lease for the outcome of a lifecycle that is worth a span.
     pub(super) fn settle_later(&mut self, id: ProfileId, key: Key) {
         let deadline = self.context.now + self.context.profiles[id.0].lease;
@@ -40,16 +39,16 @@ impl Detector {
             let removed = self.tables[id.0]
                 .as_mut()
                 .and_then(|table| table.pop_expired(self.context.now));
-            let Some((_, token)) = removed else { return };
-            self.remove(id, token, out);
+            let Some(removed) = removed else { return };
+            self.remove(id, removed, out);
         }
     }
 
     /// Undoes what a token that left its table still holds, and counts why it left.
-    pub(super) fn remove(&mut self, id: ProfileId, mut token: Token, out: &mut Verdicts) {
+    pub(super) fn remove(&mut self, id: ProfileId, removed: Removed, out: &mut Verdicts) {
         let profile = &self.context.profiles[id.0];
-        let expired = self.context.now >= token.last_seen + profile.ttl();
-        let in_window = self.context.now < token.last_seen + profile.window;
+        let expired = self.context.now >= removed.last_seen + profile.ttl();
+        let in_window = self.context.now < removed.last_seen + profile.window;
         let reason = match (expired, in_window) {
             (true, _) => Removal::Expired,
             (false, true) => Removal::EvictedInWindow,
@@ -59,21 +58,38 @@ impl Detector {
         if reason == Removal::EvictedInWindow {
             out.observations.push(Observation::Gap(Gap::Evicted));
         }
+        let Some(mut token) = removed.token else {
+            return;
+        };
         if let Some(place) = token.place.take() {
             self.undecided.remove(&place);
         }
-        let mut judge = self.context.judge(id, Key(0), out);
+        let mut judge = self.context.judge(id, Key::default(), out);
         judge.hand_out(&mut token, judge.now);
         judge.release(&token);
+        if let Some(table) = &mut self.tables[id.0] {
+            table.recycle(token);
+        }
     }
 
-    /// Forgets the names that no token uses any more.
+    /// A step towards forgetting the names that no token uses any more.
     pub(super) fn sweep_names(&mut self) {
         let tables = &self.tables;
-        self.context.names.sweep(|mark| {
-            for token in tables.iter().flatten().flat_map(Table::iter) {
+        self.context.names.sweep_some(|from, mark| {
+            let table = tables.get(from.table)?;
+            let Some(table) = table.as_ref().filter(|table| from.slot < table.end()) else {
+                return Some(Cursor {
+                    table: from.table + 1,
+                    slot: 0,
+                });
+            };
+            for token in table.some(from.slot, NAMED_MAX) {
                 token.mark_names(mark);
             }
+            Some(Cursor {
+                slot: from.slot + NAMED_MAX,
+                ..from
+            })
         });
     }
 }
@@ -95,26 +111,10 @@ pub fn follow(judge: &mut Judge<'_>, token: &mut Token, undecided: &mut Undecide
         undecided.remove(&place);
     }
     if open && token.place.is_none() {
-        token.place = place(token, judge.names, &judge.options.hash_key);
+        token.place = token.undecided_place();
         if let Some(place) = token.place {
             undecided.insert(place, judge.key);
         }
     }
     judge.settle(token)
-}
-
-/// Where a token stands among the undecided, if its request is known.
-fn place(token: &Token, names: &Names, hash_key: &[u8; 16]) -> Option<Place> {
-    let fp = token.life.fp()?;
-    let parts = [
-        names.get(token.api).as_bytes(),
-        names.get(token.scope).as_bytes(),
-        fp.identity(),
-    ];
-    let request = Key::new(hash_key, parts);
-    Some(Place {
-        request,
-        first_start: token.life.first_start,
-        order: token.life.order,
-    })
 }

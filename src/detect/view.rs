@@ -1,12 +1,16 @@
 //! Reading the detector's state, for the API and for summaries.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::Detector;
-use super::finding::{AttemptRecord, ProfileId, Status};
+use super::finding::{AttemptRecord, Status};
 use super::history::record;
-use super::table::Table;
+use super::key::Key;
+use super::names::{Cursor, Sort};
+use super::table::{Glimpse, Slot};
 use super::text::Text;
 use super::time::Timestamp;
-use super::token::Token;
 
 /// What is known about one token, for showing.
 #[derive(Clone, Debug)]
@@ -44,6 +48,33 @@ pub struct OpenAttempt {
     pub attempt: AttemptRecord,
 }
 
+/// Nodes looked at in one step of a [`Search`]: a fraction of a millisecond.
+const STEP: u32 = 8192;
+
+/// A walk over all tokens for some of them, a step at a time, so that whoever holds a lock around the
+/// detector can let go of it in between. What is added or removed meanwhile may be found or not.
+#[derive(Debug, Default)]
+pub struct Search {
+    status: Option<Status>,
+    api: Option<Box<str>>,
+    limit: usize,
+    next: Cursor,
+    /// What is found so far, the one seen longest ago on top.
+    found: BinaryHeap<Reverse<(Timestamp, usize, Slot)>>,
+}
+
+impl Search {
+    /// A search for up to `limit` tokens that have `status` and were named `api`.
+    pub fn new(status: Option<Status>, api: Option<&str>, limit: usize) -> Self {
+        Self {
+            status,
+            api: api.map(Box::from),
+            limit,
+            ..Self::default()
+        }
+    }
+}
+
 impl Detector {
     /// Up to `limit` tokens, most recently seen first, that have `status` and were named `api`.
     pub fn tokens(
@@ -52,40 +83,94 @@ impl Detector {
         api: Option<&str>,
         limit: usize,
     ) -> Vec<TokenView> {
-        let mut found: Vec<TokenView> = Vec::new();
-        for table in self.tables_of(api) {
-            let tokens = table.iter().filter(|token| {
-                status.is_none_or(|status| token.status == status)
-                    && self.is_live_of(table, token, api)
-            });
-            found.extend(tokens.take(limit).map(|token| self.view(table, token)));
-        }
-        found.sort_by_key(|view| std::cmp::Reverse(view.last_seen));
-        found.truncate(limit);
-        found
+        let mut search = Search::new(status, api, limit);
+        while self.search_on(&mut search) {}
+        self.found(search)
+    }
+
+    /// Takes a search a step further; returns whether there is more to do.
+    pub fn search_on(&self, search: &mut Search) -> bool {
+        let Search { status, limit, .. } = *search;
+        let (from, found, api) = (search.next, &mut search.found, search.api.as_deref());
+        let next = self.step(from, api, |token| {
+            let seen = Reverse((token.last_seen(), from.table, token.slot));
+            let late = found.len() < limit || found.peek().is_some_and(|oldest| seen < *oldest);
+            let wanted = status.is_none_or(|status| token.status() == status);
+            if late && wanted && self.is_live_of(&token, api) {
+                found.push(seen);
+            }
+            if found.len() > limit {
+                found.pop();
+            }
+        });
+        search.next = next.unwrap_or(search.next);
+        next.is_some()
+    }
+
+    /// What a search found, most recently seen first.
+    pub fn found(&self, search: Search) -> Vec<TokenView> {
+        let found = search.found.into_sorted_vec();
+        let views = found.into_iter().filter_map(|Reverse((_, table, slot))| {
+            let token = self.tables[table].as_ref()?.glimpse(slot)?;
+            let is_it = search.status.is_none_or(|status| token.status() == status)
+                && self.is_live_of(&token, search.api.as_deref());
+            is_it.then(|| self.view(&token))
+        });
+        let mut views: Vec<TokenView> = views.collect();
+        views.sort_by_key(|view| Reverse(view.last_seen));
+        views
     }
 
     /// The tokens of `api` (any scope) whose text is `text`.
     pub fn token(&self, api: &str, text: &str) -> Vec<TokenView> {
-        let tables = self.tables_of(Some(api));
-        let found = tables.flat_map(|table| table.iter().map(move |token| (table, token)));
-        found
-            .filter(|(table, token)| {
-                token.text.is(text) && self.is_live_of(table, token, Some(api))
-            })
-            .map(|(table, token)| self.view(table, token))
-            .collect()
+        let id = self.profile_of(api);
+        let Some(table) = &self.tables[id.0] else {
+            return Vec::new();
+        };
+        let scopes = self.context.names.all(Sort::Space);
+        let found = scopes.filter_map(|scope| {
+            let key = Key::new(&self.context.options.hash_key, [api, scope, text]);
+            table.glimpse(table.find(key, self.context.now)?)
+        });
+        found.map(|token| self.view(&token)).collect()
     }
 
-    /// All token texts of `api`, copied out so that a caller can search them at leisure.
-    pub fn texts(&self, api: &str) -> Vec<Text> {
-        let tables = self.tables_of(Some(api));
-        let found = tables.flat_map(|table| {
-            table
-                .iter()
-                .filter(|token| self.is_live_of(table, token, Some(api)))
-        });
-        found.map(|token| token.text.clone()).collect()
+    /// Some texts of tokens of `api`, copied out so that a caller can search them at leisure; the
+    /// rest with `from` as it is left. `None` after the last.
+    pub fn texts(&self, api: &str, from: &mut Cursor) -> Option<Vec<Text>> {
+        let mut texts = Vec::new();
+        *from = self.step(*from, Some(api), |token| {
+            if self.is_live_of(&token, Some(api)) {
+                texts.push(token.text());
+            }
+        })?;
+        Some(texts)
+    }
+
+    /// Calls `visit` with some tokens of the tables in which those of `api` are, known or expired.
+    /// Returns where to go on.
+    fn step(
+        &self,
+        from: Cursor,
+        api: Option<&str>,
+        visit: impl FnMut(Glimpse<'_>),
+    ) -> Option<Cursor> {
+        let only = api.map(|api| self.profile_of(api));
+        let table = self.tables.get(from.table)?;
+        let table = table
+            .as_ref()
+            .filter(|_| only.is_none_or(|only| only.0 == from.table));
+        let Some(table) = table.filter(|table| from.slot < table.end()) else {
+            return Some(Cursor {
+                table: from.table + 1,
+                slot: 0,
+            });
+        };
+        table.some(from.slot, STEP).for_each(visit);
+        Some(Cursor {
+            slot: from.slot + STEP,
+            ..from
+        })
     }
 
     /// All open attempts, in order of their start.
@@ -93,36 +178,28 @@ impl Detector {
         let mut leases: Vec<_> = self.context.leases.iter().collect();
         leases.sort_by_key(|lease| lease.order);
         let open = leases.into_iter().filter_map(|lease| {
-            let token = self.tables[lease.profile.0]
-                .as_ref()?
-                .get(lease.key, self.context.now)?;
-            let attempt = &token.attempts[token.position(lease.attempt)?];
-            Some(OpenAttempt {
-                api: self.context.names.get(token.api).into(),
-                token: token.text.to_string().into(),
-                attempt: record(token, attempt, &self.context.names),
+            let table = self.tables[lease.profile.0].as_ref()?;
+            let token = table.glimpse(table.find(lease.key, self.context.now)?)?;
+            token.look(|token| {
+                let attempt = &token.attempts[token.position(lease.attempt)?];
+                Some(OpenAttempt {
+                    api: self.context.names.get(token.api).into(),
+                    token: token.text.to_string().into(),
+                    attempt: record(token, attempt, &self.context.names),
+                })
             })
         });
         open.collect()
     }
 
-    /// The tables in which tokens of `api` can be.
-    fn tables_of(&self, api: Option<&str>) -> impl Iterator<Item = &Table> {
-        let only: Option<ProfileId> =
-            api.map(|api| self.by_name.get(api).copied().unwrap_or(self.default));
-        let tables = self.tables.iter().enumerate();
-        tables
-            .filter(move |(i, _)| only.is_none_or(|only| only.0 == *i))
-            .filter_map(|(_, table)| table.as_ref())
+    fn is_live_of(&self, token: &Glimpse<'_>, api: Option<&str>) -> bool {
+        let named = |api| self.context.names.get(token.api()) == api;
+        self.context.now < token.expires() && api.is_none_or(named)
     }
 
-    fn is_live_of(&self, table: &Table, token: &Token, api: Option<&str>) -> bool {
-        self.context.now < table.expires(token)
-            && api.is_none_or(|api| self.context.names.get(token.api) == api)
-    }
-
-    fn view(&self, table: &Table, token: &Token) -> TokenView {
-        TokenView {
+    fn view(&self, token: &Glimpse<'_>) -> TokenView {
+        let expires = token.expires();
+        token.look(|token| TokenView {
             api: self.context.names.get(token.api).into(),
             token: token.text.to_string().into(),
             scope: self.context.names.get(token.scope).into(),
@@ -130,13 +207,13 @@ impl Detector {
             first_start: token.life.first_start,
             first_success: token.life.success.as_ref().map(|success| success.at),
             last_seen: token.last_seen,
-            expires: table.expires(token),
+            expires,
             lifecycle: token.life.number,
             attempts: token
                 .attempts
                 .iter()
                 .map(|attempt| record(token, attempt, &self.context.names))
                 .collect(),
-        }
+        })
     }
 }

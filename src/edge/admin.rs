@@ -99,7 +99,7 @@ impl Admin {
                 Query::parse(query, &[])?;
                 Ok(json(StatusCode::OK, &self.status(clock::now())))
             }
-            Route::Tokens => self.tokens(query, clock::now()),
+            Route::Tokens => self.tokens(query, clock::now()).await,
             Route::Token(api, token) => {
                 Query::parse(query, &[])?;
                 self.token(query::decode(api)?, query::decode(token)?, clock::now())

@@ -1,6 +1,7 @@
 //! Attempts and the calls they belong to.
 
 use crate::detect::event::Event;
+use crate::detect::key::Key;
 use crate::detect::leases::LeaseId;
 use crate::detect::names::NameId;
 use crate::detect::profile::Class;
@@ -9,15 +10,33 @@ use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
 use crate::detect::verdict::Verdict;
 
-/// The two fingerprints of a request; either may be missing.
-#[derive(Clone, Debug, Default)]
+/// The two fingerprints of a request; either may be missing. They are compared and never shown, so
+/// what is kept of them are keyed hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Print {
-    pub fp: Option<Text>,
-    pub raw: Option<Text>,
+    /// The canonical one, with API and scope.
+    pub fp: Option<Key>,
+    pub raw: Option<Raw>,
+}
+
+/// A fingerprint of the bytes as sent. It only ever refines what equal canonical fingerprints say, so
+/// 64 bits of its hash do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw(pub u64);
+
+impl Print {
+    /// As an event tells it.
+    pub fn of(event: &Event<'_>, secret: &[u8; 16]) -> Self {
+        let (fp, raw) = (event.fp.as_deref(), event.fp_raw.as_deref());
+        Self {
+            fp: fp.map(|fp| Key::new(secret, [&event.api, &event.scope, fp])),
+            raw: raw.map(|raw| Raw(Key::new(secret, [raw, "", ""]).hash())),
+        }
+    }
 }
 
 /// Whether two requests are the same as far as their fingerprints tell.
-pub fn same(a: Option<&Text>, b: Option<&Text>) -> bool {
+pub fn same(a: Option<Key>, b: Option<Key>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a == b,
         _ => true,
@@ -25,7 +44,7 @@ pub fn same(a: Option<&Text>, b: Option<&Text>) -> bool {
 }
 
 /// One attempt, named so that it can be told after the attempt itself is forgotten.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Who {
     pub client: Option<NameId>,
     pub call: Option<Text>,
@@ -53,7 +72,7 @@ impl From<Option<Who>> for Pointer {
 }
 
 /// One logical SDK call, or one start without a call id.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Call {
     pub serial: u32,
     pub client: Option<NameId>,
@@ -81,8 +100,18 @@ pub enum ClosedBy {
     CallEnd,
 }
 
+impl ClosedBy {
+    pub const ALL: [Self; 5] = [
+        Self::OwnEnd,
+        Self::Lease,
+        Self::Disconnect,
+        Self::NextAttempt,
+        Self::CallEnd,
+    ];
+}
+
 /// Whether an attempt is open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Progress {
     Open(LeaseId),
     Closed {
@@ -95,7 +124,7 @@ pub enum Progress {
 }
 
 /// A start verdict that may still come true, and the finding that said it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction {
     pub verdict: Verdict,
     pub finding: u64,
@@ -113,6 +142,8 @@ pub enum Units {
 }
 
 impl Units {
+    pub const ALL: [Self; 3] = [Self::Untold, Self::Read, Self::Written];
+
     /// As an end tells it.
     pub fn of(event: &Event<'_>) -> Self {
         let some = |units: Option<f64>| units.is_some_and(|units| units > 0.0);
@@ -125,7 +156,7 @@ impl Units {
 }
 
 /// One request on the wire.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Attempt {
     pub serial: u32,
     /// Serial number of its call.

@@ -3,19 +3,20 @@
 use super::{Print, Who};
 use crate::detect::finding::Mark;
 use crate::detect::key::Key;
+use crate::detect::names::NameId;
 use crate::detect::text::Text;
 use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
 
 /// The first success of a lifecycle.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Success {
     pub at: Timestamp,
     pub who: Who,
 }
 
 /// A fingerprint with which the token succeeded, in any lifecycle, and the attempt that first did.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Executed {
     pub print: Print,
     pub who: Who,
@@ -33,7 +34,7 @@ pub enum Answer {
 }
 
 /// The newer token that repeats this one's request (fine print 11 b).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Note {
     pub key: Key,
     pub born: u64,
@@ -42,7 +43,7 @@ pub struct Note {
 }
 
 /// From a first start to the start that begins anew.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Life {
     pub number: u32,
     pub first_start: Timestamp,
@@ -63,12 +64,12 @@ pub struct Life {
 }
 
 /// What of a lifecycle still waits to be handed out for its span.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct History {
     /// Findings and verdicts on ends, not yet handed out.
     pub marks: Vec<Mark>,
     /// Error code of the last end that had one, kept only if spans are.
-    pub last_error: Option<Box<str>>,
+    pub last_error: Option<NameId>,
     /// Whether there is anything new that is worth a span.
     pub pending: bool,
     /// Order of input up to which attempts were handed out.
@@ -95,7 +96,7 @@ impl Life {
         }
     }
 
-    pub fn fp(&self) -> Option<&Text> {
-        self.print.as_ref().and_then(|(print, _)| print.fp.as_ref())
+    pub fn fp(&self) -> Option<Key> {
+        self.print.as_ref().and_then(|(print, _)| print.fp)
     }
 }

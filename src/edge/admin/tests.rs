@@ -254,7 +254,7 @@ async fn tokens_are_found_by_text_and_by_what_is_shown() {
     assert_eq!(count("api=my/api&status=in_flight").await, 2);
     assert_eq!(count("status=in_flight&limit=1").await, 1);
     let expired = clock::now() + Duration::from_secs(10 * 24 * 3600);
-    let listed = body(admin.tokens("", expired).unwrap()).await;
+    let listed = body(admin.tokens("", expired).await.unwrap()).await;
     assert_eq!(listed, "{\"tokens\":[]}\n");
     let token = admin.token("my/api".into(), "o 3".into(), expired).await;
     assert!(matches!(token, Err(Refusal::NotFound(_))));

@@ -7,20 +7,28 @@ use serde::Serialize;
 
 use super::query::Query;
 use super::{Admin, Refusal, json};
-use crate::detect::TokenView;
 use crate::detect::finding::{AttemptRecord, Seconds, Status};
 use crate::detect::time::Timestamp;
+use crate::detect::{Cursor, Search, TokenView};
 use crate::edge::display::TokenDisplay;
 use crate::edge::http::reply::Response;
 
 impl Admin {
     /// The list, without attempts.
-    pub(super) fn tokens(&self, query: &str, now: Timestamp) -> Result<Response, Refusal> {
+    pub(super) async fn tokens(
+        self: &Arc<Self>,
+        query: &str,
+        now: Timestamp,
+    ) -> Result<Response, Refusal> {
         let query = Query::parse(query, &["status", "api", "limit"])?;
         let status = query.one_of("status", &Status::ALL, Status::as_str)?;
-        let (api, limit) = (query.text("api"), query.limit()?);
-        let pipeline = &self.parts.pipeline;
-        let mut views = pipeline.inspect(|detector| detector.tokens(status, api, limit));
+        let mut search = Search::new(status, query.text("api"), query.limit()?);
+        let find = |this: &Self| {
+            let pipeline = &this.parts.pipeline;
+            while pipeline.inspect(|detector| detector.search_on(&mut search)) {}
+            pipeline.inspect(|detector| detector.found(search))
+        };
+        let mut views = self.off_thread(find).await;
         forget_expired(&mut views, now);
         Ok(self.tokens_json(&views, Detail::Count))
     }
@@ -46,25 +54,37 @@ impl Admin {
         Ok(self.tokens_json(&views, Detail::Attempts))
     }
 
-    /// The tokens shown as `wanted`. Hashing a full table takes milliseconds, so it happens outside
-    /// the lock and off the threads that serve ingest.
+    /// The tokens shown as `wanted`. Each has to be hashed, which happens outside the lock.
     async fn search(self: &Arc<Self>, api: &str, wanted: &str) -> Vec<TokenView> {
+        let (api, wanted) = (api.to_owned(), wanted.to_owned());
+        let find = move |this: &Self| {
+            let (pipeline, display) = (&this.parts.pipeline, &this.parts.display);
+            let (mut from, mut found) = (Cursor::default(), Vec::new());
+            while let Some(texts) = pipeline.inspect(|d| d.texts(&api, &mut from)) {
+                let texts = texts.iter().map(ToString::to_string);
+                found.extend(texts.filter(|text| display.show(text) == wanted));
+            }
+            // A token has one text in each of its scopes.
+            found.sort_unstable();
+            found.dedup();
+            let views = |text: &String| pipeline.inspect(|d| d.token(&api, text));
+            found.iter().flat_map(views).collect()
+        };
+        self.off_thread(find).await
+    }
+
+    /// Looks through a full table, which takes many milliseconds: off the threads that serve ingest,
+    /// and one at a time.
+    async fn off_thread(
+        self: &Arc<Self>,
+        find: impl FnOnce(&Self) -> Vec<TokenView> + Send + 'static,
+    ) -> Vec<TokenView> {
         let Ok(_one_at_a_time) = self.search.acquire().await else {
             return Vec::new();
         };
-        let (this, api, wanted) = (self.clone(), api.to_owned(), wanted.to_owned());
-        let searching = tokio::task::spawn_blocking(move || {
-            let Admin { parts, .. } = &*this;
-            let mut texts: Vec<_> = parts.pipeline.inspect(|detector| detector.texts(&api));
-            texts.retain(|text| parts.display.show(&text.to_string()) == wanted);
-            let mut texts: Vec<_> = texts.iter().map(ToString::to_string).collect();
-            // A token has one text in each of its scopes.
-            texts.sort_unstable();
-            texts.dedup();
-            let find = |text: &String| parts.pipeline.inspect(|d| d.token(&api, text));
-            texts.iter().flat_map(find).collect()
-        });
-        searching.await.unwrap_or_default()
+        let this = self.clone();
+        let finding = tokio::task::spawn_blocking(move || find(&this));
+        finding.await.unwrap_or_default()
     }
 
     fn tokens_json(&self, views: &[TokenView], detail: Detail) -> Response {

@@ -1,0 +1,184 @@
+//! How a table keeps a token while nobody looks at it: packed, and nothing of it lost.
+//!
+//! A [`Token`] in use takes one to two kilobytes with its lists. Nearly all of those remembered had
+//! one call with one attempt, and fit into the 80 bytes of a [`Plain`]; the others are written
+//! into a few cells. What is still to be handed out for a span stays as it is.
+//!
+//! Unpacking gives back the very token, with one exception that [`Plain`] names.
+
+mod bytes;
+mod cells;
+mod long;
+mod plain;
+#[cfg(test)]
+mod tests;
+
+use super::finding::Status;
+use super::names::NameId;
+use super::text::Text;
+use super::time::Timestamp;
+use super::token::{Life, Token};
+use cells::{Cells, Kept};
+use plain::Plain;
+
+/// A packed token.
+pub enum Packed {
+    Plain(Plain),
+    Long(Kept),
+    Whole(Box<Token>),
+    /// In use; its status when it was taken.
+    Out(Status),
+}
+
+/// Attempts up to which a token is written into cells; one with more is used so often that
+/// writing it anew each time would cost more than its memory.
+const ATTEMPTS_WRITTEN_MAX: usize = 8;
+/// Tokens kept for their memory: a judgement uses at most a fresh token and an older one.
+const POOL_MAX: usize = 4;
+
+/// Packs tokens and unpacks them, without allocating: their lists and cells are used again.
+pub struct Packer {
+    #[expect(clippy::vec_box, reason = "a token that stays whole keeps its box")]
+    pool: Vec<Box<Token>>,
+    cells: Cells,
+    buffer: Vec<u8>,
+}
+
+impl Packer {
+    pub fn new() -> Self {
+        Self {
+            pool: Vec::new(),
+            cells: Cells::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// A token with the memory of an earlier one; the caller begins with [`Token::renew`].
+    pub fn blank(&mut self) -> Box<Token> {
+        self.pool.pop().unwrap_or_else(blank)
+    }
+
+    /// Takes back a token that is forgotten.
+    pub fn recycle(&mut self, token: Box<Token>) {
+        if self.pool.len() < POOL_MAX {
+            self.pool.push(token);
+        }
+    }
+
+    /// Packs a token as it is after an event.
+    pub fn pack(&mut self, token: Box<Token>) -> Packed {
+        if let Some(plain) = Plain::pack(&token) {
+            self.recycle(token);
+            return Packed::Plain(plain);
+        }
+        let history = &token.life.history;
+        let waits = history.pending || !history.marks.is_empty() || token.life.note.is_some();
+        if waits || token.attempts.len() > ATTEMPTS_WRITTEN_MAX {
+            return Packed::Whole(token);
+        }
+        self.buffer.clear();
+        long::write(&token, &mut self.buffer);
+        let kept = self.cells.keep(token.status, &self.buffer);
+        self.recycle(token);
+        Packed::Long(kept)
+    }
+
+    /// Unpacks a token, seen last at `last_seen`, to use it.
+    pub fn take(&mut self, packed: &mut Packed, last_seen: Timestamp) -> Box<Token> {
+        let status = packed.status();
+        let mut token = match std::mem::replace(packed, Packed::Out(status)) {
+            Packed::Whole(token) => token,
+            other => {
+                let mut token = self.blank();
+                match &other {
+                    Packed::Plain(plain) => plain.unpack(last_seen, &mut token),
+                    Packed::Long(kept) => {
+                        self.cells.read(kept, &mut self.buffer);
+                        long::read(&self.buffer, last_seen, &mut token);
+                        self.cells.free(kept);
+                    }
+                    Packed::Whole(_) | Packed::Out(_) => {}
+                }
+                token
+            }
+        };
+        token.last_seen = last_seen;
+        token
+    }
+
+    /// Calls `look` with a token that stays where it is.
+    pub fn look<R>(
+        &self,
+        packed: &Packed,
+        last_seen: Timestamp,
+        look: impl FnOnce(&Token) -> R,
+    ) -> R {
+        if let Packed::Whole(token) = packed {
+            return look(token);
+        }
+        let mut token = blank();
+        match packed {
+            Packed::Plain(plain) => plain.unpack(last_seen, &mut token),
+            Packed::Long(kept) => {
+                let mut buffer = Vec::new();
+                self.cells.read(kept, &mut buffer);
+                long::read(&buffer, last_seen, &mut token);
+            }
+            Packed::Whole(_) | Packed::Out(_) => {}
+        }
+        token.last_seen = last_seen;
+        look(&token)
+    }
+
+    /// The token's API.
+    pub fn api(&self, packed: &Packed) -> NameId {
+        match packed {
+            Packed::Plain(plain) => plain.api(),
+            packed => self.look(packed, Timestamp::default(), |token| token.api),
+        }
+    }
+
+    /// The token's text.
+    pub fn text(&self, packed: &Packed) -> Text {
+        match packed {
+            Packed::Plain(plain) => plain.text(),
+            packed => self.look(packed, Timestamp::default(), |token| token.text.clone()),
+        }
+    }
+
+    /// Calls `mark` with every name that a packed token uses.
+    pub fn mark_names(&self, packed: &Packed, mark: &mut dyn FnMut(NameId)) {
+        match packed {
+            Packed::Plain(plain) => plain.mark_names(mark),
+            packed => self.look(packed, Timestamp::default(), |token| token.mark_names(mark)),
+        }
+    }
+}
+
+impl Packed {
+    /// The token's status.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Plain(plain) => plain.status(),
+            Self::Long(kept) => kept.status,
+            Self::Whole(token) => token.status,
+            Self::Out(status) => *status,
+        }
+    }
+
+    /// Whether nothing follows from forgetting it: no lease, no place among the undecided, no span.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Plain(plain) if plain.is_settled())
+    }
+
+    /// Whether it has something to hand out for a span.
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Whole(token) if token.life.history.pending)
+    }
+}
+
+fn blank() -> Box<Token> {
+    let none = NameId::from_bits(0);
+    let life = Life::new(1, Timestamp::MIN, 0);
+    Box::new(Token::new("", none, none, life))
+}
