@@ -1,19 +1,29 @@
-# Sourced with $root and $target: sets ONCEWATCH_BIN and BENCH_MEASURE, building what is not given.
+# Sourced with $root and $target: what the measurements run.
 
-# The programs first: they are built with the features of the tests' dependencies, the binary that ships without.
-if [ -z "${BENCH_MEASURE:-}" ]; then
-    BENCH_MEASURE=$(cd "$root" && cargo build --quiet --release --locked --bench measure --message-format=json |
-        python3 -c '
+# The benchmark's own programs; sets BENCH_MEASURE unless it is given.
+build_programs() {
+    if [ -z "${BENCH_MEASURE:-}" ]; then
+        BENCH_MEASURE=$(cd "$root" && cargo build --quiet --release --locked --bench measure --message-format=json |
+            python3 -c '
 import json, sys
 artifacts = map(json.loads, sys.stdin)
 print(*(a["executable"] for a in artifacts if a.get("target", {}).get("name") == "measure" and a.get("executable")))')
-fi
-if [ -z "${ONCEWATCH_BIN:-}" ]; then
-    (cd "$root" && cargo build --quiet --release --locked --bin oncewatch)
-    ONCEWATCH_BIN=$target/release/oncewatch
-fi
-for program in "$BENCH_MEASURE" "$ONCEWATCH_BIN"; do
-    [ -x "$program" ] || { echo "error: $program is not a program" >&2; exit 1; }
-done
-ONCEWATCH_BIN=$(realpath "$ONCEWATCH_BIN")
-export ONCEWATCH_BIN BENCH_MEASURE
+    fi
+    is_program BENCH_MEASURE
+}
+
+# The sidecar as it ships; sets ONCEWATCH_BIN unless it is given. After the programs: those are built with the features
+# that the tests' dependencies add, and leave such a binary behind.
+build_binary() {
+    if [ -z "${ONCEWATCH_BIN:-}" ]; then
+        (cd "$root" && cargo build --quiet --release --locked --bin oncewatch)
+        ONCEWATCH_BIN=$target/release/oncewatch
+    fi
+    is_program ONCEWATCH_BIN
+}
+
+# Whether the file that the variable names can be run; makes its path absolute and exports it.
+is_program() {
+    [ -x "${!1}" ] || { echo "error: $1=${!1} is not a program" >&2; exit 1; }
+    export "$1=$(realpath "${!1}")"
+}

@@ -23,8 +23,9 @@ class Measured:
         return self.account[f"send_{quantile}_ns"] / 1000
 
 
-def load(bench, server, to: str, *, after=None, **options) -> Measured:
-    """Sends events; `options` are the client's flags, `after` is called before its connections close."""
+def load(bench, server, to: str, *, while_busy: bool = False, **options) -> Measured:
+    """Sends events; `options` are the client's flags. With `while_busy` the server has other work, too: it is not
+    waited for, and what it used is not the events' alone."""
     flags = [f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')}={value}"
              for name, value in options.items() if value is not None]
     client = subprocess.Popen(
@@ -32,7 +33,8 @@ def load(bench, server, to: str, *, after=None, **options) -> Measured:
     )
     try:
         _expect(client, "warm")
-        server.settle()
+        if not while_busy:
+            server.settle()
         cpu, switches = server.cpu_ns(), server.switches()
         client.stdin.write("\n")
         account = json.loads(client.stdout.readline() or _died(client))
@@ -45,10 +47,8 @@ def load(bench, server, to: str, *, after=None, **options) -> Measured:
             client_cpu_us=account["cpu_ns"] / 1000 / sent,
             events_per_s=sent / (account["wall_ns"] / 1e9),
             rss_bytes=server.rss_bytes(),
-            losses=server.losses(account),
+            losses=None if while_busy else server.losses(account),
         )
-        if after:
-            after()
         client.stdin.write("\n")
         client.wait(30)
         return measured

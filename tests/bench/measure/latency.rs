@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
@@ -53,8 +53,8 @@ pub fn run(options: &Options) -> io::Result<()> {
         let options = options.clone();
         std::thread::spawn(move || background(&options))
     };
-    let sent = probe(options, &pending)?;
-    background
+    let probes = probe(options, &pending)?;
+    let sent = background
         .join()
         .map_err(|_| io::Error::other("the background failed"))??;
     let begun = Instant::now();
@@ -66,12 +66,13 @@ pub fn run(options: &Options) -> io::Result<()> {
     let seen = reader
         .join()
         .map_err(|_| io::Error::other("the reader failed"))?;
-    if (seen.len() as f64) < 0.99 * sent as f64 {
-        let text = format!("only {} of {sent} findings came", seen.len());
+    if (seen.len() as f64) < 0.99 * probes.misuses as f64 {
+        let text = format!("only {} of {} findings came", seen.len(), probes.misuses);
         return Err(io::Error::other(text));
     }
     println!(
-        "{{\"probes\":{sent},\"seen\":{},\"p50_ns\":{},\"p99_ns\":{},\"p999_ns\":{},\"max_ns\":{}}}",
+        "{{\"events\":{},\"seen\":{},\"p50_ns\":{},\"p99_ns\":{},\"p999_ns\":{},\"max_ns\":{}}}",
+        sent + probes.events,
         seen.len(),
         seen.value_at_quantile(0.5),
         seen.value_at_quantile(0.99),
@@ -117,36 +118,51 @@ fn receive(mut stream: BufReader<TcpStream>, pending: &Pending) -> Histogram<u64
     seen
 }
 
-/// Sends misuses on a connection of its own; returns how many.
-fn probe(options: &Options, pending: &Pending) -> io::Result<u64> {
+/// A number that no other process begins with.
+fn first_number() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_micros() as u64
+}
+
+struct Probes {
+    misuses: u64,
+    events: u64,
+}
+
+/// Sends misuses on a connection of its own.
+fn probe(options: &Options, pending: &Pending) -> io::Result<Probes> {
     let mut endpoint = Endpoint::connect(&options.to)?;
-    let mut workload = Workload::new(Mix::Misused, 1_000_003, 1_000_033);
+    let mut workload = Workload::new(Mix::Misused, (1 << 55) + first_number(), 64);
     let writer = Writer::new(Protocol::Oncewatch, 900, "");
     let mut pace = Pace::new(Some(options.probes_per_second));
     let probes = (options.probes_per_second * options.seconds) as u64;
     let mut line = Vec::new();
-    let mut sent = 0;
-    while sent < probes {
+    let mut sent = Probes {
+        misuses: 0,
+        events: 0,
+    };
+    while sent.misuses < probes {
         line.clear();
         let (call, step) = workload.next_event();
         writer.write(call, step, &mut line);
         let is_probe = step.rival && step.act == Act::Start;
         if is_probe {
             pace.wait(1);
-            sent += 1;
+            sent.misuses += 1;
             let token = String::from_utf8_lossy(&call.token).into_owned();
             let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.insert(token, Instant::now());
         }
         endpoint.send_all(&line)?;
+        sent.events += 1;
     }
     Ok(sent)
 }
 
-/// Sends healthy events at the rate.
-fn background(options: &Options) -> io::Result<()> {
+/// Sends healthy events at the rate; returns how many.
+fn background(options: &Options) -> io::Result<u64> {
     let mut endpoint = Endpoint::connect(&options.to)?;
-    let mut workload = Workload::new(Mix::Healthy, 0, 1);
+    let mut workload = Workload::new(Mix::Healthy, first_number(), 1);
     let mut writer = Writer::new(Protocol::Oncewatch, 0, "");
     let mut pace = Pace::new(Some(options.rate));
     let mut buffer = Vec::new();
@@ -162,5 +178,5 @@ fn background(options: &Options) -> io::Result<()> {
         endpoint.send_all(&buffer)?;
         sent += options.per_write;
     }
-    Ok(())
+    Ok(sent)
 }
