@@ -1,4 +1,4 @@
-"""How cost grows with tokens, connections and rate; one plot each."""
+"""How cost grows with tokens, connections and rate, one plot each; and whether a growing table makes senders wait."""
 
 import statistics
 
@@ -12,6 +12,7 @@ def run(bench) -> None:
     tokens(bench)
     connections(bench)
     rates(bench)
+    pauses(bench)
 
 
 def tokens(bench) -> None:
@@ -79,6 +80,18 @@ def rates(bench) -> None:
         for name, server in (("oncewatch", Sidecar), ("floor, woken by each event", Floor))
     }
     plot(bench, "rate", "CPU per event against the rate, one event a write", "events/s", lines)
+
+
+def pauses(bench) -> None:
+    """Fills an empty table. A stream holds some 800 events in writes of 64, which is 4 ms at this rate: a sender that
+    waits longer has met a pause."""
+    size = bench.pick(1_000_000, 50_000)
+    waits = []
+    for _ in range(bench.repetitions):
+        with Sidecar(bench, capacity=size) as sidecar:
+            flags = {"events": int(size * 2.3), "rate": 200_000, "per_write": 64}
+            waits.append(load(bench, sidecar, sidecar.stream, **flags).send_us("max") / 1000)
+    bench.report.add("growth", f"longest wait of a sender while {size} tokens come", waits, "ms", Goal(at_most=5))
 
 
 def plot(bench, name: str, title: str, x_label: str, lines: dict) -> None:
