@@ -46,7 +46,8 @@ def main() -> int:
         print(f"error: README.md lacks the marks {BEGIN} and {END}", file=sys.stderr)
         return 1
     parts = [own(run["figures"]), peers(run["figures"])]
-    text = "\n\n".join(["Measured on " + one_line(run["machine"]) + ":", *filter(None, parts)])
+    where = f"Measured by `{run['machine']['command']}` on {one_line(run['machine'])}:"
+    text = "\n\n".join([where, *filter(None, parts)])
     readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
     pictures = sorted(source.parent.glob("pictures/*.svg"))
     for picture in pictures:
