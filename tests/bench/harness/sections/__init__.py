@@ -1,0 +1,1 @@
+"""One file for each section, with a function `run` that adds its figures to the report."""

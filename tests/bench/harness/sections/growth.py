@@ -1,0 +1,98 @@
+"""How cost grows with tokens, connections and rate, one plot each; and whether a growing table makes senders wait."""
+
+import statistics
+
+from ..chart import draw
+from ..load import load
+from ..report import Goal
+from ..sidecar import Floor, Sidecar
+
+
+def run(bench) -> None:
+    tokens(bench)
+    connections(bench)
+    rates(bench)
+    pauses(bench)
+
+
+def tokens(bench) -> None:
+    """CPU per event against the size of a full table."""
+    sizes = bench.pick([10_000, 100_000, 1_000_000, 4_000_000], [10_000, 100_000])
+    results = {(server, size): [] for size in sizes for server in (Sidecar, Floor)}
+    for _ in range(bench.pick(min(3, bench.repetitions), 1)):
+        for server, size in results:
+            with server(bench, capacity=size) as process:
+                # 2.2 events for each call: afterwards each new token pushes an old one out.
+                flags = {"warm_up": int(size * 2.3), "events": bench.pick(1_000_000, 100_000)}
+                results[server, size].append(load(bench, process, process.stream, **flags))
+    values = {key: [m.cpu_us for m in runs] for key, runs in results.items()}
+    for size in sizes:
+        bench.report.add("growth", f"{size} tokens: CPU", values[Sidecar, size], "µs/event")
+        bench.report.add("growth", f"{size} tokens: rate", [m.events_per_s for m in results[Sidecar, size]], "events/s")
+    ratios = [most / least for least, most in zip(values[Sidecar, sizes[0]], values[Sidecar, sizes[-1]])]
+    bench.report.add("growth", f"{sizes[-1]} tokens against {sizes[0]}", ratios, "×", Goal(at_most=2))
+    lines = {
+        name: (sizes, [statistics.median(values[server, size]) for size in sizes])
+        for name, server in (("oncewatch", Sidecar), ("floor", Floor))
+    }
+    plot(bench, "tokens", "CPU per event against tokens in a full table", "tokens", lines)
+
+
+def connections(bench) -> None:
+    """CPU per event against open connections that all send."""
+    counts = bench.pick([1, 4, 16, 64, 250, 1000], [1, 16, 200])
+    results = {(per_write, count): [] for count in counts for per_write in (64, 1)}
+    for _ in range(bench.pick(min(3, bench.repetitions), 1)):
+        for per_write, count in results:
+            with Sidecar(bench) as sidecar:
+                flags = {"warm_up": bench.pick(260_000, 50_000), "events": bench.pick(1_000_000, 100_000)}
+                measured = load(bench, sidecar, sidecar.stream, connections=count, per_write=per_write, **flags)
+            bench.check(f"{count} connections", measured.losses)
+            results[per_write, count].append(measured)
+    for (per_write, count), runs in results.items():
+        name = f"{count} connections, {per_write} a write"
+        bench.report.add("growth", f"{name}: CPU", [m.cpu_us for m in runs], "µs/event")
+    lines = {}
+    for per_write in (64, 1):
+        medians = [statistics.median(m.cpu_us for m in results[per_write, count]) for count in counts]
+        lines[f"{per_write} a write"] = (counts, medians)
+        ratio = max(medians) / medians[0]
+        name = f"most expensive number of connections against one, {per_write} a write"
+        bench.report.add("growth", name, ratio, "×", Goal(at_most=1.25))
+    plot(bench, "connections", "CPU per event against connections, saturated", "connections", lines)
+
+
+def rates(bench) -> None:
+    """CPU per event against the rate, one event a write."""
+    wanted = bench.pick([100, 1_000, 10_000, 50_000, 100_000, 200_000], [1_000, 10_000, 50_000])
+    results = {(server, rate): [] for rate in wanted for server in (Sidecar, Floor)}
+    for _ in range(bench.pick(min(3, bench.repetitions), 1)):
+        for server, rate in results:
+            with server(bench) as process:
+                events = int(rate * bench.pick(5, 1))
+                results[server, rate].append(load(bench, process, process.stream, events=events, rate=rate, per_write=1))
+    for rate in wanted:
+        runs = results[Sidecar, rate]
+        bench.report.add("growth", f"{rate}/s: CPU", [m.cpu_us for m in runs], "µs/event")
+        bench.report.add("growth", f"{rate}/s: wake-ups", [m.switches for m in runs], "/event")
+    lines = {
+        name: (wanted, [statistics.median(m.cpu_us for m in results[server, rate]) for rate in wanted])
+        for name, server in (("oncewatch", Sidecar), ("floor, woken by each event", Floor))
+    }
+    plot(bench, "rate", "CPU per event against the rate, one event a write", "events/s", lines)
+
+
+def pauses(bench) -> None:
+    """Fills an empty table. A stream holds some 800 events in writes of 64, which is 4 ms at this rate: a sender that
+    waits longer has met a pause."""
+    size = bench.pick(1_000_000, 50_000)
+    waits = []
+    for _ in range(bench.repetitions):
+        with Sidecar(bench, capacity=size) as sidecar:
+            flags = {"events": int(size * 2.3), "rate": 200_000, "per_write": 64}
+            waits.append(load(bench, sidecar, sidecar.stream, **flags).send_us("max") / 1000)
+    bench.report.add("growth", f"longest wait of a sender while {size} tokens come", waits, "ms", Goal(at_most=5))
+
+
+def plot(bench, name: str, title: str, x_label: str, lines: dict) -> None:
+    draw(bench.target / "pictures" / f"{name}.svg", title, x_label, "CPU µs/event", lines)
