@@ -131,6 +131,8 @@ class DynamoStub:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # One segment for head and body, or each answer waits for an acknowledgement.
+            wbufsize = 65536
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
