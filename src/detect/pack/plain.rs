@@ -17,8 +17,9 @@ use crate::detect::verdict::Verdict;
 /// lifecycle.
 ///
 /// One thing is not kept: the order of input of the attempt's end. It comes back as the one after
-/// the start's. Nobody can tell: it is compared with the orders of other inputs about this token
-/// only, of which the start was before it and all others come after it.
+/// the start's, or, of an end without a start, as that of the first event, which it was. Nobody can
+/// tell: it is compared with the orders of other inputs about this token only, of which the start was
+/// before it and all others come after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
     text: [u8; 16],
@@ -274,7 +275,7 @@ impl Plain {
                     by: ClosedBy::ALL[self.flags.get(CLOSED_BY) as usize],
                     class: Class::ALL[self.flags.get(CLASS) as usize],
                     at: Timestamp::from_micros(start.as_micros() + i64::from(self.progress)),
-                    order: order + 1,
+                    order: order + u64::from(is(BEGUN)),
                     resolved: is(RESOLVED),
                 }
             },

@@ -170,7 +170,7 @@ fn usual(dice: &mut Dice) -> Token {
         start_seen: begun || dice.coin(),
         end_seen: dice.coin(),
         units: dice.of(&Units::ALL),
-        progress: progress(dice, start, token.life.order + 1),
+        progress: progress(dice, start, token.life.order + u64::from(begun)),
     };
     token.calls.push(call);
     token.attempts.push(attempt);

@@ -85,6 +85,8 @@ pub const CASES: &[Case] = &[
         &[(0., "first_use", "t", 1), (2., "replay", "t", 1), (3., "double_execution", "t", 1), (4., "replay", "t", 1)], 0),
     case("a replay that is answered before the write it replays", "double_execution, by what it means", &["0 start a.1 A", "0.1 start b.1 A", "0.2 end b.1 ok ru=2", "0.3 end a.1 ok wu=2", "1 start c.1 A", "2 end c.1 ok wu=2"],
         &[(0., "first_use", "t", 1), (0.1, "in_flight_collision", "t", 1), (1., "replay", "t", 1), (2., "double_execution", "t", 1)], 0),
+    case("a write by the input after a replay known by its end only", "double_execution", &["1 end a.1 ok ru=2", "1 start b.1 A", "2 end b.1 ok wu=2"],
+        &[(1., "replay", "t", 1), (2., "double_execution", "t", 1)], 0),
     case("a write after a replay that was answered before it started", "double_execution", &["0 start a.1 A", "1 end a.1 ok ru=2", "2 start b.1 A", "3 end b.1 ok wu=2"],
         &[(0., "first_use", "t", 1), (2., "replay", "t", 1), (3., "double_execution", "t", 1)], 0),
     case("a double execution confirms a reuse", "fine print 10", &["0 start a.1 A", "1 end a.1 ok wu=2", "601 start b.1 A", "602 end b.1 ok wu=2"],
