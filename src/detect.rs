@@ -46,7 +46,7 @@ use undecided::Undecided;
 use upkeep::follow;
 use verdict::{Severity, Verdict};
 
-pub use view::{OpenAttempt, TokenView};
+pub use view::{OpenAttempt, Selection, Step, TokenSummary, TokenView};
 
 /// Calls remembered per token, besides older ones with an open attempt.
 pub const CALLS_MAX: usize = 8;

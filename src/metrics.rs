@@ -7,6 +7,8 @@ mod api;
 mod exemplar;
 pub mod exposition;
 mod family;
+pub mod history;
+pub mod snapshot;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::detect::verdict::Verdict;
 use api::{ApiSeries, describe, label_values};
 use exemplar::{Exemplar, Exemplars, Kept};
 use family::Family;
+use history::History;
 
 /// Label value shared by the APIs whose profile is not active.
 pub const OTHER: &str = "other";
@@ -144,8 +147,9 @@ pub struct Metrics {
     traceparent_malformed: IntCounter,
     refused: [IntCounter; Refused::ALL.len()],
     exemplars: Exemplars,
-    /// Microseconds; the clock of exemplars.
+    /// Microseconds; the clock of exemplars and of the history.
     latest: AtomicI64,
+    history: History,
 }
 
 impl Metrics {
@@ -211,6 +215,7 @@ impl Metrics {
             ),
             exemplars: Exemplars::new(apis.len()),
             latest: AtomicI64::new(0),
+            history: History::default(),
             registry,
             slots,
             names,
@@ -224,6 +229,8 @@ impl Metrics {
             self.latest
                 .fetch_max(last.at.as_micros(), Ordering::Relaxed);
         }
+        let latest = Timestamp::from_micros(self.latest.load(Ordering::Relaxed));
+        self.history.turn(latest, || self.verdict_counts());
         for observation in &out.observations {
             self.count(*observation);
         }

@@ -66,6 +66,15 @@ pub enum TokenDisplay {
 }
 
 impl TokenDisplay {
+    /// The setting's value.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hash(_) => "hash",
+            Self::Prefix(_) => "prefix",
+            Self::Full => "full",
+        }
+    }
+
     /// The token as it may be shown.
     pub fn show(&self, token: &str) -> String {
         match self {
