@@ -1,7 +1,7 @@
 // The page against the running demo: everything a newcomer sees.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Browser, close, overflow, violations } from './support/browser.mjs';
 import { Demo, until } from './support/sidecar.mjs';
@@ -16,6 +16,7 @@ before(async () => {
   // All 24 verdicts within 30 seconds; until then some sections are rightly half empty.
   await until('all verdicts', async () => (await demo.api('summary')).verdicts.every(({ total }) => total > 0), 40_000);
 });
+afterEach(() => browser.sweep());
 after(async () => {
   await browser?.close();
   await demo?.end();

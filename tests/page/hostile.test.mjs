@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import net from 'node:net';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { Browser, close, overflow } from './support/browser.mjs';
 import { Sidecar, until } from './support/sidecar.mjs';
 
@@ -31,6 +31,7 @@ let two;
 before(async () => {
   [sidecar, browser] = await Promise.all([Sidecar.start('--token-display', 'full', '--trace-url', 'http://traces.example/"><b>{trace_id}'.replace(/["<>]/g, '')), Browser.launch()]);
 });
+afterEach(() => browser.sweep());
 after(async () => {
   await browser?.close();
   await sidecar?.end();
@@ -61,7 +62,7 @@ test('a page of a new sidecar says what to do, and fills itself', async () => {
 });
 
 /** What the page shows of a text from a client. */
-const visible = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+const visible = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|^ $/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 
 test('names are shown as they are, and do nothing', async () => {
   const page = await browser.open(`${sidecar.url}/`);

@@ -3,12 +3,12 @@
 export const SEVERITIES = ['critical', 'error', 'warning', 'info'];
 
 /**
- * Text from a client with everything that could hide or turn it written out: controls, and the
- * format characters that reverse the direction of what follows.
+ * Text from a client with everything that could hide or turn it written out: controls, the format
+ * characters that reverse the direction of what follows, and spaces that cannot be seen as such.
  */
 export function visible(text) {
   if (text === '') return '(empty)';
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|^\p{Zs}|\p{Zs}$|(?! )\p{Zs}/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 }
 
 export const count = (n) => n.toLocaleString('en');

@@ -29,7 +29,7 @@ const sum = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);
 
 function table(caption, heads, rows) {
   return h('table', { class: 'rows' }, h('caption', {}, caption),
-    h('thead', {}, h('tr', {}, ...heads.map((text, i) => h('th', { scope: 'col', class: i > 0 ? 'number' : undefined }, text)))),
+    h('thead', {}, h('tr', {}, ...heads.map((text, i) => h('th', { scope: 'col', class: i > 0 ? `number ${text === 'Window' ? 'wide' : ''}` : undefined }, text)))),
     h('tbody', {}, ...rows));
 }
 
@@ -50,7 +50,7 @@ function profileRows(summary) {
     return h('tr', {},
       h('th', { scope: 'row' }, h('bdi', {}, visible(profile.api)),
         h('span', { class: 'meaning' }, Object.entries(profile.tokens).filter(([, n]) => n > 0).map(([status, n]) => `${count(n)} ${words(status)}`).join(', ') || 'no tokens')),
-      h('td', { class: 'number' }, span(profile.window_s)),
+      h('td', { class: 'number wide' }, span(profile.window_s)),
       h('td', { class: 'number' }, left > 0 ? `in ${span(left)}` : 'yes'),
       h('td', { class: 'number' }, `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`));
   });
@@ -77,7 +77,7 @@ function facts(summary) {
 const losses = ({ gaps, dropped }) => sum(gaps) - (gaps.calls_overflow ?? 0) + (dropped.client ?? 0) + (dropped.findings_queue ?? 0);
 
 function sentence(summary) {
-  const waiting = used(summary).filter(({ active, lower_bound_until }) => active && lower_bound_until > summary.now);
+  const waiting = used(summary).filter(({ lower_bound_until }) => lower_bound_until > summary.now);
   const parts = [];
   if (waiting.length > 0) {
     const longest = Math.max(...waiting.map(({ lower_bound_until }) => lower_bound_until));
