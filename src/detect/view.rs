@@ -54,6 +54,8 @@ pub struct Selection {
     pub statuses: Vec<Status>,
     /// Only those that have been undecided for longer than a lease.
     pub stuck: bool,
+    /// Only those whose text is this.
+    pub text: Option<Box<str>>,
 }
 
 /// What one step of a walk looked at.
@@ -111,6 +113,10 @@ impl Detector {
             if now < table.expires(token)
                 && (stuck || !wanted.stuck)
                 && wanted.api.as_deref().is_none_or(|wanted| wanted == api)
+                && wanted
+                    .text
+                    .as_deref()
+                    .is_none_or(|text| token.text.is(text))
             {
                 found.push(self.summary(table, token, stuck));
             }

@@ -5,16 +5,19 @@
 //! address through a browser on this machine. Times in answers are Unix seconds with three
 //! decimals, unknown keys are absent, errors are `{"error": …}`.
 
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use http::request::Parts;
+use lru::LruCache;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::detect::finding::{ProfileId, Seconds, Status};
+use crate::detect::text::Text;
 use crate::detect::time::Timestamp;
 use crate::edge::clock;
 use crate::edge::display::TokenDisplay;
@@ -37,6 +40,8 @@ use query::Query;
 
 /// Streams at a time; each may be [`findings`](super::findings)' backlog behind.
 pub const STREAMS_MAX: usize = 16;
+/// Shown tokens whose text is remembered: some pages of some readers.
+const SHOWN_MAX: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 
 /// What the admin address is made of.
 pub struct Parameters {
@@ -68,6 +73,8 @@ pub struct Admin {
     streams: Arc<Semaphore>,
     /// One walk through the tokens at a time.
     walking: Semaphore,
+    /// Tokens by what is shown of them, those asked for of late.
+    shown: Mutex<LruCache<String, Text>>,
 }
 
 impl Admin {
@@ -77,6 +84,7 @@ impl Admin {
             parts,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             walking: Semaphore::new(1),
+            shown: Mutex::new(LruCache::new(SHOWN_MAX)),
         }
     }
 
@@ -150,6 +158,10 @@ impl Admin {
             streams: self.open_streams(),
             profiles,
         }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, LruCache<String, Text>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_streams(&self) -> usize {

@@ -2,8 +2,8 @@
 //
 //   tests/page/run bench [pairs]
 //
-// The pages are played by this process: ten streams that are read, and for each the questions that a page asks at its
-// busiest, once a second. Chromium itself would compete for the processor, which on a user's machine it does not.
+// The pages are played by this process: ten streams that are read, and for each the questions that a page asks while
+// findings arrive. Chromium itself would compete for the processor, which on a user's machine it does not.
 
 import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,15 +26,24 @@ function workload(round) {
   return Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
 }
 
-/** One open page; a function that closes it. */
-function open(url) {
+/** One open page, which asks for tokens in every fifth second; a function that closes it. */
+function open(url, first) {
   let isOpen = true;
   const stream = get(`${url}/api/v1/stream`, (response) => response.resume());
   stream.on('error', () => {});
+  const ask = async (path) => {
+    const response = await fetch(`${url}/api/v1/${path}`);
+    return response.json();
+  };
   (async () => {
-    while (isOpen) {
-      const paths = ['summary', 'tokens?status=undecided&limit=20', `tokens/${encodeURIComponent(API)}/0123456789abcdef`];
-      await Promise.all(paths.map((path) => fetch(`${url}/api/v1/${path}`).then((response) => response.arrayBuffer()).catch(() => {})));
+    let token;
+    for (let second = first; isOpen; second += 1) {
+      await ask('summary').catch(() => {});
+      if (second % 5 === 0) {
+        const { tokens } = await ask('tokens?status=undecided&limit=20').catch(() => ({ tokens: [] }));
+        token ??= tokens[0]?.token;
+        if (token) await ask(`tokens/${encodeURIComponent(API)}/${token}`).catch(() => {});
+      }
       await sleep(1000);
     }
   })();
@@ -48,7 +57,7 @@ function open(url) {
 async function measure(pages, round) {
   const sidecar = await Sidecar.start('--capacity', '65536');
   const sent = workload(round);
-  const closers = Array.from({ length: pages }, () => open(sidecar.url));
+  const closers = Array.from({ length: pages }, (_, i) => open(sidecar.url, i));
   await sleep(500);
   const { socket } = sidecar.connect();
   const counted = async () => Object.values((await sidecar.api('summary')).events).reduce((a, b) => a + b, 0);

@@ -40,6 +40,7 @@ impl Admin {
                 api: query.text("api").map(Box::from),
                 statuses,
                 stuck,
+                text: None,
             },
             search: query
                 .text("q")
@@ -58,6 +59,7 @@ impl Admin {
             complete,
         } = self.walk(question, now).await;
         tokens.drain(..offset.min(tokens.len()));
+        self.remember(&tokens);
         let show = |token| token_json(token, &self.parts.display);
         Ok(json(
             StatusCode::OK,
@@ -77,19 +79,8 @@ impl Admin {
         wanted: String,
         now: Timestamp,
     ) -> Result<Response, Refusal> {
-        let question = Question {
-            selection: Selection {
-                api: Some((*api).into()),
-                statuses: Status::ALL.to_vec(),
-                stuck: false,
-            },
-            search: Search::Whole(wanted.clone()),
-            sort: Sort::LastSeen,
-            order: Order::Descending,
-            keep: SCOPES_MAX,
-        };
-        let found = self.walk(question, now).await;
-        let views = found.tokens.iter().filter_map(|token| {
+        let found = self.find(&api, &wanted, now).await;
+        let views = found.iter().filter_map(|token| {
             let (scope, text) = (&token.scope, token.token.to_string());
             let read = |detector: &crate::detect::Detector| {
                 let profile = detector.profiles()[detector.profile_of(&api).0].clone();
@@ -116,6 +107,39 @@ impl Admin {
         ))
     }
 
+    /// The tokens, one in each scope, that `wanted` names. What is shown of a token is a keyed hash of
+    /// it, so a page that comes back for the same one is not worth hashing a whole table again.
+    async fn find(self: &Arc<Self>, api: &str, wanted: &str, now: Timestamp) -> Vec<TokenSummary> {
+        let hides = self.parts.display.could_hide(wanted);
+        let remembered = self.shown().get(wanted).map(ToString::to_string);
+        let texts = remembered.into_iter().chain([wanted.to_owned()]);
+        for text in texts {
+            let question = named(api, Some(&text), Search::Any);
+            let found = self.walk(question, now).await.tokens;
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        if !hides {
+            return Vec::new();
+        }
+        let search = Search::Shown(wanted.to_owned());
+        let found = self.walk(named(api, None, search), now).await.tokens;
+        self.remember(&found);
+        found
+    }
+
+    /// Remembers what is behind the tokens that are about to be shown.
+    fn remember(&self, tokens: &[TokenSummary]) {
+        if matches!(self.parts.display, TokenDisplay::Full) {
+            return;
+        }
+        for token in tokens {
+            let shown = self.parts.display.show(&token.token.to_string());
+            self.shown().put(shown, token.token.clone());
+        }
+    }
+
     fn detail<'a>(&self, view: &'a TokenView, profile: &Profile) -> DetailJson<'a> {
         let token = &view.summary;
         let text = token.token.to_string();
@@ -137,6 +161,22 @@ impl Admin {
                 .filter_map(|text| RawValue::from_string(text).ok())
                 .collect(),
         }
+    }
+}
+
+/// Asks for tokens of one API by their text or by a search.
+fn named(api: &str, text: Option<&str>, search: Search) -> Question {
+    Question {
+        selection: Selection {
+            api: Some(api.into()),
+            statuses: Status::ALL.to_vec(),
+            stuck: false,
+            text: text.map(Box::from),
+        },
+        search,
+        sort: Sort::LastSeen,
+        order: Order::Descending,
+        keep: SCOPES_MAX,
     }
 }
 

@@ -16,9 +16,12 @@ const SOON_MS = 1000;
 
 let summary;
 let asked = 0;
+let told = 0;
 let soon;
+let live;
 
 async function loadSummary() {
+  told = Date.now();
   summary = await ask('summary');
   setTraceUrl(summary.trace_url);
   showOverview(summary);
@@ -29,7 +32,7 @@ async function loadSummary() {
 /** Says how the page is connected; the same state is not announced again. */
 function connection(state) {
   byId('live').dataset.state = state;
-  say(byId('live'), { live: 'live', lost: 'no answer, trying again' }[state]);
+  say(byId('live'), { live: 'live', asking: 'asking every 5 s', lost: 'no answer, trying again' }[state]);
 }
 
 /** Runs what asks the sidecar; that it does not answer is told once, at the top. */
@@ -47,16 +50,18 @@ async function attempt(...questions) {
 
 async function refresh() {
   asked = Date.now();
-  if (await attempt(loadSummary, loadTokens, loadToken)) connection('live');
+  // Without a stream (too many are open, or it was cut off) the list has to be asked for.
+  const questions = live.isOpen ? [loadSummary, loadTokens, loadToken] : [loadSummary, loadFindings, loadTokens, loadToken];
+  if (await attempt(...questions)) connection(live.isOpen ? 'live' : 'asking');
 }
 
-/** After a finding everything may be different; a burst of them asks once. */
-function refreshSoon() {
+/** After a finding the counts are different; a burst of them asks once. */
+function countSoon() {
   if (soon) return;
   soon = setTimeout(() => {
     soon = undefined;
-    refresh();
-  }, Math.max(0, asked + SOON_MS - Date.now()));
+    attempt(loadSummary);
+  }, Math.max(0, told + SOON_MS - Date.now()));
 }
 
 /** The token that the address names; undefined if it names none. */
@@ -90,11 +95,11 @@ function start() {
   setUpFindings();
   setUpTokens(() => attempt(loadTokens));
   setUpToken();
-  new Live({
+  live = new Live({
     state: connection,
     finding: (finding) => {
       addFinding(finding);
-      refreshSoon();
+      countSoon();
       attempt(() => chooseFirst([finding]));
     },
     // The summary first: it says where traces are.

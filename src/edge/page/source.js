@@ -60,6 +60,11 @@ export class Live {
     });
   }
 
+  /** Whether findings arrive by themselves now. */
+  get isOpen() {
+    return this.events?.readyState === EventSource.OPEN;
+  }
+
   close() {
     clearTimeout(this.timer);
     this.events?.close();

@@ -9,6 +9,7 @@ import { drawTimeline, endOfWindow, fitsWindow } from './timeline.js';
 import { statusTag } from './tokens.js';
 
 let named;
+let gone = false;
 let scale;
 let tokens = [];
 let shown = '';
@@ -18,6 +19,7 @@ export const chosen = () => named;
 
 export async function chooseToken(token) {
   named = token;
+  gone = false;
   scale = undefined;
   shown = '';
   await loadToken();
@@ -25,7 +27,7 @@ export async function chooseToken(token) {
 
 /** Asks for the chosen token again. */
 export async function loadToken() {
-  if (!named) return;
+  if (!named || gone) return;
   const mine = named;
   const path = `tokens/${encodeURIComponent(mine.api)}/${encodeURIComponent(mine.token)}`;
   try {
@@ -41,8 +43,8 @@ export async function loadToken() {
     if (error.status === undefined) throw error; // Not an answer about this token.
     tokens = [];
     shown = '';
-    const gone = error.status === 404 ? `The token ${visible(mine.token)} of ${visible(mine.api)} is not known, or no longer.` : error.message;
-    nothing(gone);
+    gone = error.status === 404;
+    nothing(gone ? `The token ${visible(mine.token)} of ${visible(mine.api)} is not known, or no longer.` : error.message);
   }
 }
 
