@@ -6,7 +6,7 @@ import { addFinding, loadFindings, setUpFindings } from './findings.js';
 import { setTraceUrl } from './links.js';
 import { setUpOverview, showOverview } from './overview.js';
 import { Live, NoAnswer, ask } from './source.js';
-import { chooseToken, chosen, draw, goesOn, loadToken, setUpToken } from './token.js';
+import { chooseToken, chosen, draw, goesOn, loadToken, setUpToken, tokenChanged } from './token.js';
 import { loadTokens, selectToken, setUpTokens, showApis } from './tokens.js';
 import { showTrust } from './trust.js';
 
@@ -99,6 +99,7 @@ function start() {
     state: connection,
     finding: (finding) => {
       addFinding(finding);
+      tokenChanged(finding);
       countSoon();
       attempt(() => chooseFirst([finding]));
     },

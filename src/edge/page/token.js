@@ -8,14 +8,23 @@ import { ask } from './source.js';
 import { drawTimeline, endOfWindow, fitsWindow } from './timeline.js';
 import { statusTag } from './tokens.js';
 
+/** A token whose outcome is known seldom changes, and a finding says so when it does. */
+const SETTLED_MS = 30_000;
+
 let named;
 let gone = false;
+let loaded = 0;
 let scale;
 let tokens = [];
 let shown = '';
 
 /** Whether a token is chosen, and which. */
 export const chosen = () => named;
+
+/** Has the token asked for soon, if it is the chosen one. */
+export function tokenChanged({ api, scope, token }) {
+  if (named && named.api === api && named.scope === scope && named.token === token) [loaded, gone] = [0, false];
+}
 
 export async function chooseToken(token) {
   named = token;
@@ -25,9 +34,12 @@ export async function chooseToken(token) {
   await loadToken();
 }
 
-/** Asks for the chosen token again. */
+/** Asks for the chosen token again, if something can have changed. */
 export async function loadToken() {
   if (!named || gone) return;
+  const open = tokens.some(({ status }) => ['in_flight', 'unknown'].includes(status));
+  if (shown !== '' && !open && Date.now() - loaded < SETTLED_MS) return;
+  loaded = Date.now();
   const mine = named;
   const path = `tokens/${encodeURIComponent(mine.api)}/${encodeURIComponent(mine.token)}`;
   try {
