@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -42,8 +43,14 @@ class ProcessTest {
         builder.environment().put("ONCEWATCH_SOCKET", sidecar.socket.toString());
         builder.environment().put("HOSTNAME", "pod-1");
         Process process = builder.start();
+        // Reading comes to an end with the process only.
+        Thread limit = Collector.daemon(() -> {
+            LockSupport.parkNanos(TimeUnit.SECONDS.toNanos(20));
+            process.destroyForcibly();
+        });
         String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-        assertTrue(process.waitFor(20, TimeUnit.SECONDS), "the process does not end");
+        assertTrue(limit.isAlive(), "the process did not end by itself");
+        process.waitFor();
         return new Done(process.exitValue(), out, process.pid());
     }
 
