@@ -7,7 +7,7 @@ import { setTraceUrl } from './links.js';
 import { setUpOverview, showOverview } from './overview.js';
 import { Live, NoAnswer, ask } from './source.js';
 import { chooseToken, chosen, draw, goesOn, loadToken, setUpToken, tokenChanged } from './token.js';
-import { loadTokens, selectToken, setUpTokens, showApis } from './tokens.js';
+import { loadTokens, refreshTokens, selectToken, setUpTokens, showApis } from './tokens.js';
 import { showTrust } from './trust.js';
 
 /** Between two questions while nothing happens, and after something did. */
@@ -51,8 +51,8 @@ async function attempt(...questions) {
 async function refresh() {
   asked = Date.now();
   // Without a stream (too many are open, or it was cut off) the list has to be asked for.
-  const questions = live.isOpen ? [loadSummary, loadTokens, loadToken] : [loadSummary, loadFindings, loadTokens, loadToken];
-  if (await attempt(...questions)) connection(live.isOpen ? 'live' : 'asking');
+  const findings = live.isOpen ? [] : [loadFindings];
+  if (await attempt(loadSummary, ...findings, () => refreshTokens(summary), loadToken)) connection(live.isOpen ? 'live' : 'asking');
 }
 
 /** After a finding the counts are different; a burst of them asks once. */

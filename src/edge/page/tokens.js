@@ -8,9 +8,17 @@ import { ask } from './source.js';
 const PAGE = 20;
 /** After the last key, before the search is sent. */
 const TYPING_MS = 250;
+/** How long an answer holds while nothing is counted. */
+const UNCHANGED_MS = 30_000;
 
 const state = { sort: 'last_seen', order: 'desc', offset: 0, selected: '' };
 let newest = 0;
+/** The last answer, when it came, and the counts from which one can tell whether it still holds. */
+let answered;
+let counted;
+/** Whether the list is on the screen, and whether it was left alone because it was not. */
+let inView = true;
+let stale = false;
 let reload = () => {};
 
 const parameters = () => Object.fromEntries(new FormData(byId('tokens-form')));
@@ -84,8 +92,26 @@ export async function loadTokens() {
     if (state.offset < offset) await loadTokens();
     return;
   }
+  answered = { answer, at: Date.now() };
+  stale = false;
   markSorting();
   show(answer, Date.now() / 1000);
+}
+
+/**
+ * Asks for the list if it is looked at and, going by the summary, can have changed. Nobody counts a
+ * token that only becomes stuck or expires, so an old answer is not trusted for ever.
+ */
+export async function refreshTokens({ events, profiles, verdicts }) {
+  const counts = JSON.stringify([events, profiles.map(({ tokens }) => tokens), verdicts.map(({ total }) => total)]);
+  if (answered && !inView) {
+    stale = true;
+  } else if (answered && counts === counted && Date.now() - answered.at < UNCHANGED_MS) {
+    show(answered.answer, Date.now() / 1000);
+  } else {
+    await loadTokens();
+    counted = counts;
+  }
 }
 
 /** Marks the row of the token whose life is shown. */
@@ -132,6 +158,10 @@ export function setUpTokens(refresh) {
     state.offset = Math.max(0, state.offset + pages * PAGE);
     reload();
   };
+  new IntersectionObserver((entries) => {
+    inView = entries.at(-1).isIntersecting;
+    if (inView && stale) reload();
+  }).observe(byId('tokens'));
   byId('previous').addEventListener('click', turn(-1));
   byId('next').addEventListener('click', turn(1));
 }
