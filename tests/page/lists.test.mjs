@@ -81,7 +81,9 @@ test('a list is asked for when it can have changed and is looked at', async () =
   await tell(1, 'sixth');
   await rounds(away, 2);
   assert.equal(away.tokens, 0, 'nobody looks');
+  const back = questions(page);
   await page.locator('#tokens').scrollIntoViewIfNeeded();
   await until('the list', async () => (await listed(page)).includes('sixth'));
+  assert.deepEqual(back, { summary: 0, tokens: 1 }, 'at once, not in the next round');
   await close(page);
 });
