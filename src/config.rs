@@ -102,6 +102,8 @@ pub struct Settings {
     pub token_hash_key: Option<Secret>,
     /// File the key was read from.
     pub token_hash_key_file: Option<PathBuf>,
+    /// Address of a trace with `{trace_id}` in it, for the page's links.
+    pub trace_url: Option<String>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Least important log lines.
@@ -164,6 +166,7 @@ impl Settings {
             "spans" => text(parse::name_of(parse::SPANS, &self.spans)),
             "token-display" => text(parse::name_of(parse::TOKEN_DISPLAYS, &self.token_display)),
             "token-hash-key-file" => path(self.token_hash_key_file.as_deref()?),
+            "trace-url" => text(self.trace_url.as_deref()?),
             "log-format" => text(parse::name_of(parse::LOG_FORMATS, &self.log_format)),
             "log-level" => text(parse::name_of(parse::LOG_LEVELS, &self.log_level)),
             _ => None,
@@ -213,6 +216,7 @@ impl Reader {
                 .unwrap_or(TokenDisplay::Hash),
             token_hash_key: self.hash_key(),
             token_hash_key_file: self.one("token-hash-key-file", parse::path),
+            trace_url: self.one("trace-url", parse::trace_url),
             log_format: self
                 .choice("log-format", parse::LOG_FORMATS)
                 .unwrap_or_else(|| {

@@ -216,7 +216,10 @@ impl Daemon {
         let admin = Parameters {
             pipeline: daemon.pipeline.clone(),
             findings,
+            metrics: daemon.metrics.clone(),
             display,
+            trace_url: settings.trace_url.clone(),
+            socket: settings.socket.to_string_lossy().into_owned(),
             version: VERSION.to_owned(),
             observation_start,
             active: settings.api.clone(),

@@ -50,8 +50,7 @@ use undecided::Undecided;
 use upkeep::follow;
 use verdict::Severity;
 
-pub use names::Cursor;
-pub use view::{OpenAttempt, Search, TokenView};
+pub use view::{Candidate, OpenAttempt, Place, Selection, Step, TokenSummary, TokenView};
 
 /// Calls remembered per token, besides older ones with an open attempt.
 pub const CALLS_MAX: usize = 8;
@@ -301,11 +300,6 @@ impl Detector {
     /// Start of the oldest open attempt.
     pub fn oldest_open(&self) -> Option<Timestamp> {
         self.context.leases.oldest_start()
-    }
-
-    /// Whose rules judge an API.
-    fn profile_of(&self, api: &str) -> ProfileId {
-        self.by_name.get(api).copied().unwrap_or(self.default)
     }
 
     /// Judges a start or an end; returns whether it was new.

@@ -7,6 +7,8 @@ mod api;
 mod exemplar;
 pub mod exposition;
 mod family;
+pub mod history;
+pub mod snapshot;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::detect::verdict::Verdict;
 use api::{ApiSeries, describe, label_values};
 use exemplar::{Exemplar, Exemplars, Kept};
 use family::Family;
+use history::History;
 
 /// Label value shared by the APIs whose profile is not active.
 pub const OTHER: &str = "other";
@@ -146,6 +149,7 @@ pub struct Metrics {
     exemplars: Exemplars,
     /// Microseconds; the clock of exemplars.
     latest: AtomicI64,
+    history: History,
 }
 
 impl Metrics {
@@ -211,11 +215,18 @@ impl Metrics {
             ),
             exemplars: Exemplars::new(apis.len()),
             latest: AtomicI64::new(0),
+            history: History::default(),
             registry,
             slots,
             names,
             apis,
         }
+    }
+
+    /// To be called before what happens at `now` is counted: it can be the first of an interval of
+    /// the history.
+    pub fn turn(&self, now: Timestamp) {
+        self.history.turn(now, || self.verdict_counts());
     }
 
     /// Counts what the detector said.

@@ -76,7 +76,7 @@ impl Pipeline {
             match Event::decode(line) {
                 Ok(event) => {
                     self.metrics.check_clock(event.at, now);
-                    let desk = desk.get_or_insert_with(|| self.lock());
+                    let desk = desk.get_or_insert_with(|| self.open(now));
                     desk.handle_event(&event, source, now, &self.metrics);
                 }
                 Err(error) => {
@@ -101,7 +101,7 @@ impl Pipeline {
 
     /// Tells the detector that a stream connection closed.
     pub fn disconnect(&self, connection: ConnectionId, now: Timestamp) {
-        let mut desk = self.lock();
+        let mut desk = self.open(now);
         let Desk { detector, out } = &mut *desk;
         detector.handle_disconnect(connection, now, out);
         self.deliver(desk);
@@ -110,7 +110,7 @@ impl Pipeline {
     /// Handles due deadlines; returns the next one. Whoever waits for it also waits for
     /// [`Self::sooner`].
     pub fn timeout(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut desk = self.lock();
+        let mut desk = self.open(now);
         let Desk { detector, out } = &mut *desk;
         detector.handle_timeout(now, out);
         let next = detector.poll_timeout();
@@ -127,7 +127,7 @@ impl Pipeline {
 
     /// Hands out what still waits, once, at the end.
     pub fn shutdown(&self, now: Timestamp) {
-        let mut desk = self.lock();
+        let mut desk = self.open(now);
         let Desk { detector, out } = &mut *desk;
         detector.handle_shutdown(now, out);
         self.deliver(desk);
@@ -136,6 +136,13 @@ impl Pipeline {
     /// Reads the detector's state; `read` must be short, ingest waits meanwhile.
     pub fn inspect<T>(&self, read: impl FnOnce(&Detector) -> T) -> T {
         read(&self.lock().detector)
+    }
+
+    /// Takes the lock for what happens at `now`.
+    fn open(&self, now: Timestamp) -> MutexGuard<'_, Desk> {
+        let desk = self.lock();
+        self.metrics.turn(now);
+        desk
     }
 
     fn lock(&self) -> MutexGuard<'_, Desk> {

@@ -167,6 +167,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     one(
         OUTPUT,
+        "trace-url",
+        "URL",
+        "",
+        "Where the page links traces to: an http(s) address with {trace_id} in it",
+    ),
+    one(
+        OUTPUT,
         "log-format",
         "FORMAT",
         "text on a terminal, else json",

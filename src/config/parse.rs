@@ -11,6 +11,10 @@ use crate::detect::Trace;
 
 /// Longest path the kernel takes for a Unix socket, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// What a trace id takes the place of.
+const TRACE_ID: &str = "{trace_id}";
+/// Longest template of a link; browsers take more, nobody needs it.
+const TRACE_URL_BYTES_MAX: usize = 2048;
 
 pub fn count(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let number = text.replace('_', "").parse().ok();
@@ -100,6 +104,27 @@ pub fn path(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
+/// An address with a place for a trace id. Only the web's schemes: the page makes links of it.
+pub fn trace_url(text: &str) -> Result<String, String> {
+    let scheme = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    if scheme.is_none_or(|rest| rest.starts_with(['/', '{']) || rest.is_empty()) {
+        return Err(format!(
+            "{text:?} does not begin with http:// or https:// and a host"
+        ));
+    }
+    if !text.contains(TRACE_ID) {
+        return Err(format!("{text:?} has no {TRACE_ID} in it"));
+    }
+    if text.len() > TRACE_URL_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "{text:?} is longer than {TRACE_URL_BYTES_MAX} bytes or not printable ASCII without spaces"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// Members of a closed list by name.
 pub fn choice<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, String> {
     let found = names.iter().find(|(name, _)| *name == text);
@@ -175,6 +200,30 @@ mod tests {
         }
         for text in ["", "0888", "01777", "0x1ff", "rw"] {
             assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_trace_link_is_a_web_address_with_a_place_for_the_id() {
+        for text in [
+            "http://localhost:3000/t/{trace_id}",
+            "https://traces.example/explore?left=%7B{trace_id}%7D&x={trace_id}",
+        ] {
+            assert_eq!(trace_url(text).as_deref(), Ok(text));
+        }
+        let long = format!("https://a/{{trace_id}}{}", "x".repeat(2048));
+        for (text, error) in [
+            ("", "begin with"),
+            ("javascript:alert({trace_id})", "begin with"),
+            ("//host/{trace_id}", "begin with"),
+            ("https://{trace_id}", "begin with"),
+            ("https:///{trace_id}", "begin with"),
+            ("https://host/", "no {trace_id}"),
+            ("https://host/ {trace_id}", "printable"),
+            ("https://höst/{trace_id}", "printable"),
+            (&long, "longer"),
+        ] {
+            assert!(trace_url(text).unwrap_err().contains(error), "{text}");
         }
     }
 

@@ -273,13 +273,13 @@ impl Finding {
         self.verdict.severity()
     }
 
-    /// The finding as SPEC §4 writes it, with tokens as `show` renders them. `with_confirmed` adds
-    /// the key `confirmed`, which offline analysis leaves out.
-    pub fn json(&self, show: &dyn Fn(&str) -> String, with_confirmed: bool) -> String {
+    /// The finding as SPEC §4 writes it, with tokens as `show` renders them. `live` adds what only
+    /// the sidecar tells: `confirmed`, and the trace ids of callers that are traced.
+    pub fn json(&self, show: &dyn Fn(&str) -> String, live: bool) -> String {
         let view = FindingView {
             finding: self,
             show,
-            with_confirmed,
+            live,
         };
         serde_json::to_string(&view).unwrap_or_default()
     }
@@ -288,7 +288,7 @@ impl Finding {
 struct FindingView<'a> {
     finding: &'a Finding,
     show: &'a dyn Fn(&str) -> String,
-    with_confirmed: bool,
+    live: bool,
 }
 
 impl Serialize for FindingView<'_> {
@@ -314,14 +314,18 @@ impl Serialize for FindingView<'_> {
                 &HolderView {
                     holder,
                     show: self.show,
+                    live: self.live,
                 },
             )?;
         }
         if let Some(age) = finding.age {
             map.serialize_entry("age_s", &Seconds(Timestamp::from_micros(0) + age))?;
         }
-        if self.with_confirmed {
+        if self.live {
             map.serialize_entry("confirmed", &finding.confirmed)?;
+        }
+        if let Some(trace) = finding.trace.filter(|_| self.live) {
+            map.serialize_entry("trace_id", &trace.trace_id_hex())?;
         }
         map.serialize_entry("message", &finding.message)?;
         map.serialize_entry("remedy", finding.verdict.remedy())?;
@@ -332,6 +336,7 @@ impl Serialize for FindingView<'_> {
 struct HolderView<'a> {
     holder: &'a Holder,
     show: &'a dyn Fn(&str) -> String,
+    live: bool,
 }
 
 impl Serialize for HolderView<'_> {
@@ -346,6 +351,9 @@ impl Serialize for HolderView<'_> {
         map.serialize_entry("since", &Seconds(self.holder.since))?;
         if let Some(token) = &self.holder.token {
             map.serialize_entry("token", &(self.show)(token))?;
+        }
+        if let Some(trace) = self.holder.trace.filter(|_| self.live) {
+            map.serialize_entry("trace_id", &trace.trace_id_hex())?;
         }
         map.end()
     }

@@ -113,13 +113,12 @@ impl Names {
         names[id.number()].as_deref().unwrap_or_default()
     }
 
-    /// All ids of a kind in use.
-    pub fn all(&self, sort: Sort) -> impl Iterator<Item = &str> {
-        self.sorts[sort as usize]
-            .names
-            .iter()
-            .flatten()
-            .map(|name| &**name)
+    /// Some names of a kind: those in use among up to `max` from number `from` on; `None` after the
+    /// last.
+    pub fn some(&self, sort: Sort, from: usize, max: usize) -> Option<impl Iterator<Item = &str>> {
+        let rest = self.sorts[sort as usize].names.get(from..)?;
+        let some = &rest[..rest.len().min(max)];
+        (!some.is_empty()).then(|| some.iter().flatten().map(|name| &**name))
     }
 
     /// A step of a sweep, if one is due or under way. `mark_some` calls its second argument with the

@@ -30,6 +30,17 @@ pub enum Packed {
     Out(Status),
 }
 
+/// What a token is found by.
+pub struct Brief {
+    /// API as the events named it.
+    pub api: NameId,
+    pub text: Text,
+    /// First start of the current lifecycle.
+    pub first_start: Timestamp,
+    /// Attempts still remembered, of all lifecycles.
+    pub attempt_count: usize,
+}
+
 /// Attempts up to which a token is written into cells; one with more is used so often that
 /// writing it anew each time would cost more than its memory.
 const ATTEMPTS_WRITTEN_MAX: usize = 8;
@@ -130,19 +141,16 @@ impl Packer {
         look(&token)
     }
 
-    /// The token's API.
-    pub fn api(&self, packed: &Packed) -> NameId {
+    /// What a token is found by. One with more than one attempt is unpacked for it.
+    pub fn brief(&self, packed: &Packed, last_seen: Timestamp) -> Brief {
         match packed {
-            Packed::Plain(plain) => plain.api(),
-            packed => self.look(packed, Timestamp::default(), |token| token.api),
-        }
-    }
-
-    /// The token's text.
-    pub fn text(&self, packed: &Packed) -> Text {
-        match packed {
-            Packed::Plain(plain) => plain.text(),
-            packed => self.look(packed, Timestamp::default(), |token| token.text.clone()),
+            Packed::Plain(plain) => plain.brief(last_seen),
+            packed => self.look(packed, last_seen, |token| Brief {
+                api: token.api,
+                text: token.text.clone(),
+                first_start: token.life.first_start,
+                attempt_count: token.attempts.len(),
+            }),
         }
     }
 

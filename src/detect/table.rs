@@ -8,8 +8,7 @@ use super::finding::Status;
 use super::index::Index;
 use super::key::Key;
 use super::names::NameId;
-use super::pack::{Packed, Packer};
-use super::text::Text;
+use super::pack::{Brief, Packed, Packer};
 use super::time::Timestamp;
 use super::token::Token;
 
@@ -54,6 +53,13 @@ const _: () = assert!(size_of::<Node>() == 112);
 /// Stands for a token that a table holds, until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(u32);
+
+impl Slot {
+    /// The position after it.
+    pub fn after(self) -> u32 {
+        self.0 + 1
+    }
+}
 
 /// A token that left its table.
 pub struct Removed {
@@ -281,13 +287,15 @@ impl Glimpse<'_> {
         self.node.token.is_pending()
     }
 
-    /// Its API, as the events named it.
-    pub fn api(&self) -> NameId {
-        self.table.packer.api(&self.node.token)
+    /// Whether [`Glimpse::brief`] has to unpack it.
+    pub fn is_long(&self) -> bool {
+        !matches!(self.node.token, Packed::Plain(_))
     }
 
-    pub fn text(&self) -> Text {
-        self.table.packer.text(&self.node.token)
+    /// What a list is filtered and sorted by.
+    pub fn brief(&self) -> Brief {
+        let packer = &self.table.packer;
+        packer.brief(&self.node.token, self.node.last_seen)
     }
 
     /// Calls `look` with the token, unpacked.

@@ -1,28 +1,28 @@
 //! Reading the detector's state, for the API and for summaries.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use super::Detector;
-use super::finding::{AttemptRecord, Status};
+use super::finding::{AttemptRecord, ProfileId, Status};
 use super::history::record;
 use super::key::Key;
-use super::names::{Cursor, Sort};
+use super::names::Sort;
 use super::table::{Glimpse, Slot};
 use super::text::Text;
 use super::time::Timestamp;
+use super::token::Token;
 
-/// What is known about one token, for showing.
+/// What is known about one token, without its attempts.
 #[derive(Clone, Debug)]
-pub struct TokenView {
+pub struct TokenSummary {
     /// API as the events named it.
     pub api: Box<str>,
     /// The token in full; who shows it decides how.
-    pub token: Box<str>,
+    pub token: Text,
     /// Scope; may be empty.
     pub scope: Box<str>,
     /// Status now.
     pub status: Status,
+    /// Whether it has been undecided for longer than a lease.
+    pub stuck: bool,
     /// First start of the current lifecycle.
     pub first_start: Timestamp,
     /// First success of the current lifecycle.
@@ -33,8 +33,61 @@ pub struct TokenView {
     pub expires: Timestamp,
     /// How often the token began anew, counting from 1.
     pub lifecycle: u32,
+    /// Attempts still remembered, of all lifecycles.
+    pub attempt_count: usize,
+}
+
+/// What is known about one token.
+#[derive(Clone, Debug)]
+pub struct TokenView {
+    /// All but its attempts.
+    pub summary: TokenSummary,
     /// Attempts still remembered, in order of their start, of all lifecycles.
     pub attempts: Vec<AttemptRecord>,
+}
+
+/// Which tokens a walk is to bring.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Named by this API; `None`: by any.
+    pub api: Option<Box<str>>,
+    /// With one of these statuses.
+    pub statuses: Vec<Status>,
+    /// Only those that have been undecided for longer than a lease.
+    pub stuck: bool,
+}
+
+/// Where a token is, for as long as its lifecycle is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    profile: ProfileId,
+    slot: Slot,
+    /// Tells the token from a later one in the same slot.
+    first_start: Timestamp,
+}
+
+/// A token that a walk came across: enough to search and sort by.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Where its [`TokenSummary`] is to be had.
+    pub place: Place,
+    /// The token in full.
+    pub token: Text,
+    /// First start of the current lifecycle.
+    pub first_start: Timestamp,
+    /// Last sighting.
+    pub last_seen: Timestamp,
+    /// Attempts still remembered, of all lifecycles.
+    pub attempt_count: usize,
+}
+
+/// What one step of a walk looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Tokens with a selected status, whatever else was asked.
+    pub of_status: usize,
+    /// Where the next step begins; `None` at the end.
+    pub next: Option<u32>,
 }
 
 /// An attempt that has not ended.
@@ -48,129 +101,93 @@ pub struct OpenAttempt {
     pub attempt: AttemptRecord,
 }
 
-/// Nodes looked at in one step of a [`Search`]: a fraction of a millisecond.
+/// Work of one step of a walk, in tokens passed over: a fraction of a millisecond.
 const STEP: u32 = 8192;
-
-/// A walk over all tokens for some of them, a step at a time, so that whoever holds a lock around the
-/// detector can let go of it in between. What is added or removed meanwhile may be found or not.
-#[derive(Debug, Default)]
-pub struct Search {
-    status: Option<Status>,
-    api: Option<Box<str>>,
-    limit: usize,
-    next: Cursor,
-    /// What is found so far, the one seen longest ago on top.
-    found: BinaryHeap<Reverse<(Timestamp, usize, Slot)>>,
-}
-
-impl Search {
-    /// A search for up to `limit` tokens that have `status` and were named `api`.
-    pub fn new(status: Option<Status>, api: Option<&str>, limit: usize) -> Self {
-        Self {
-            status,
-            api: api.map(Box::from),
-            limit,
-            ..Self::default()
-        }
-    }
-}
+/// Work of bringing a token, and of one that has to be unpacked first, which allocates.
+const BROUGHT: u32 = 2;
+const UNPACKED: u32 = 32;
+/// Scopes in which one step looks for a token.
+const SCOPES: usize = 256;
 
 impl Detector {
-    /// Up to `limit` tokens, most recently seen first, that have `status` and were named `api`.
-    pub fn tokens(
+    /// Adds the tokens of a profile that are wanted at `now` to `found`: some of them, from position
+    /// `from` on (0, or what the step before said), in no order that means anything.
+    ///
+    /// Between two steps the detector may go on. A token that is remembered all the while comes
+    /// once, one that comes or goes meanwhile at most once.
+    pub fn walk(
         &self,
-        status: Option<Status>,
-        api: Option<&str>,
-        limit: usize,
-    ) -> Vec<TokenView> {
-        let mut search = Search::new(status, api, limit);
-        while self.search_on(&mut search) {}
-        self.found(search)
-    }
-
-    /// Takes a search a step further; returns whether there is more to do.
-    pub fn search_on(&self, search: &mut Search) -> bool {
-        let Search { status, limit, .. } = *search;
-        let (from, found, api) = (search.next, &mut search.found, search.api.as_deref());
-        let next = self.step(from, api, |token| {
-            let seen = Reverse((token.last_seen(), from.table, token.slot));
-            let late = found.len() < limit || found.peek().is_some_and(|oldest| seen < *oldest);
-            let wanted = status.is_none_or(|status| token.status() == status);
-            if late && wanted && self.is_live_of(&token, api) {
-                found.push(seen);
-            }
-            if found.len() > limit {
-                found.pop();
-            }
-        });
-        search.next = next.unwrap_or(search.next);
-        next.is_some()
-    }
-
-    /// What a search found, most recently seen first.
-    pub fn found(&self, search: Search) -> Vec<TokenView> {
-        let found = search.found.into_sorted_vec();
-        let views = found.into_iter().filter_map(|Reverse((_, table, slot))| {
-            let token = self.tables[table].as_ref()?.glimpse(slot)?;
-            let is_it = search.status.is_none_or(|status| token.status() == status)
-                && self.is_live_of(&token, search.api.as_deref());
-            is_it.then(|| self.view(&token))
-        });
-        let mut views: Vec<TokenView> = views.collect();
-        views.sort_by_key(|view| Reverse(view.last_seen));
-        views
-    }
-
-    /// The tokens of `api` (any scope) whose text is `text`.
-    pub fn token(&self, api: &str, text: &str) -> Vec<TokenView> {
-        let id = self.profile_of(api);
-        let Some(table) = &self.tables[id.0] else {
-            return Vec::new();
+        profile: ProfileId,
+        from: u32,
+        wanted: &Selection,
+        now: Timestamp,
+        found: &mut Vec<Candidate>,
+    ) -> Step {
+        let mut step = Step {
+            of_status: 0,
+            next: None,
         };
-        let scopes = self.context.names.all(Sort::Space);
-        let found = scopes.filter_map(|scope| {
+        let Some(table) = &self.tables[profile.0] else {
+            return step;
+        };
+        let mut work = 0;
+        let mut end = from.saturating_add(STEP);
+        for token in table.some(from, STEP) {
+            work += 1;
+            if wanted.statuses.contains(&token.status()) {
+                step.of_status += 1;
+                work += if token.is_long() { UNPACKED } else { BROUGHT };
+                found.extend(self.candidate(profile, &token, wanted, now));
+            }
+            if work >= STEP {
+                end = token.slot.after();
+                break;
+            }
+        }
+        step.next = Some(end).filter(|end| *end < table.end());
+        step
+    }
+
+    /// What is known of the token at `place`, if it still is one that is wanted at `now`.
+    pub fn summary_of(
+        &self,
+        place: Place,
+        wanted: &Selection,
+        now: Timestamp,
+    ) -> Option<TokenSummary> {
+        let Place { profile, slot, .. } = place;
+        let token = self.tables[profile.0].as_ref()?.glimpse(slot)?;
+        if !wanted.statuses.contains(&token.status()) {
+            return None;
+        }
+        let is_it = |candidate: &Candidate| candidate.place == place;
+        self.candidate(profile, &token, wanted, now).filter(is_it)?;
+        let expires = token.expires();
+        Some(token.look(|token| self.summary(profile, token, expires, now)))
+    }
+
+    /// Adds the tokens of `api` that are `text` and known at `now`, one in each scope: those in some
+    /// scopes, from number `from` on (0, or what the step before said). Returns where to go on.
+    pub fn tokens_of(
+        &self,
+        (api, text): (&str, &str),
+        from: usize,
+        now: Timestamp,
+        found: &mut Vec<TokenView>,
+    ) -> Option<usize> {
+        let profile = self.profile_of(api);
+        let table = self.tables[profile.0].as_ref()?;
+        for scope in self.context.names.some(Sort::Space, from, SCOPES)? {
             let key = Key::new(&self.context.options.hash_key, [api, scope, text]);
-            table.glimpse(table.find(key, self.context.now)?)
-        });
-        found.map(|token| self.view(&token)).collect()
+            let token = table.find(key, now).and_then(|slot| table.glimpse(slot));
+            found.extend(token.map(|token| self.view(profile, &token, now)));
+        }
+        Some(from + SCOPES)
     }
 
-    /// Some texts of tokens of `api`, copied out so that a caller can search them at leisure; the
-    /// rest with `from` as it is left. `None` after the last.
-    pub fn texts(&self, api: &str, from: &mut Cursor) -> Option<Vec<Text>> {
-        let mut texts = Vec::new();
-        *from = self.step(*from, Some(api), |token| {
-            if self.is_live_of(&token, Some(api)) {
-                texts.push(token.text());
-            }
-        })?;
-        Some(texts)
-    }
-
-    /// Calls `visit` with some tokens of the tables in which those of `api` are, known or expired.
-    /// Returns where to go on.
-    fn step(
-        &self,
-        from: Cursor,
-        api: Option<&str>,
-        visit: impl FnMut(Glimpse<'_>),
-    ) -> Option<Cursor> {
-        let only = api.map(|api| self.profile_of(api));
-        let table = self.tables.get(from.table)?;
-        let table = table
-            .as_ref()
-            .filter(|_| only.is_none_or(|only| only.0 == from.table));
-        let Some(table) = table.filter(|table| from.slot < table.end()) else {
-            return Some(Cursor {
-                table: from.table + 1,
-                slot: 0,
-            });
-        };
-        table.some(from.slot, STEP).for_each(visit);
-        Some(Cursor {
-            slot: from.slot + STEP,
-            ..from
-        })
+    /// The profile whose rules judge `api`.
+    pub fn profile_of(&self, api: &str) -> ProfileId {
+        self.by_name.get(api).copied().unwrap_or(self.default)
     }
 
     /// All open attempts, in order of their start.
@@ -192,28 +209,81 @@ impl Detector {
         open.collect()
     }
 
-    fn is_live_of(&self, token: &Glimpse<'_>, api: Option<&str>) -> bool {
-        let named = |api| self.context.names.get(token.api()) == api;
-        self.context.now < token.expires() && api.is_none_or(named)
+    /// A token of a selected status, if nothing else speaks against it.
+    fn candidate(
+        &self,
+        profile: ProfileId,
+        token: &Glimpse<'_>,
+        wanted: &Selection,
+        now: Timestamp,
+    ) -> Option<Candidate> {
+        if now >= token.expires() {
+            return None;
+        }
+        let brief = token.brief();
+        let api = wanted.api.as_deref();
+        if api.is_some_and(|api| api != self.context.names.get(brief.api)) {
+            return None;
+        }
+        if wanted.stuck && !self.is_stuck(profile, token.status(), brief.first_start, now) {
+            return None;
+        }
+        Some(Candidate {
+            place: Place {
+                profile,
+                slot: token.slot,
+                first_start: brief.first_start,
+            },
+            token: brief.text,
+            first_start: brief.first_start,
+            last_seen: token.last_seen(),
+            attempt_count: brief.attempt_count,
+        })
     }
 
-    fn view(&self, token: &Glimpse<'_>) -> TokenView {
+    fn is_stuck(
+        &self,
+        profile: ProfileId,
+        status: Status,
+        first_start: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let undecided = matches!(status, Status::InFlight | Status::Unknown);
+        undecided && now >= first_start + self.context.profiles[profile.0].lease
+    }
+
+    fn view(&self, profile: ProfileId, token: &Glimpse<'_>, now: Timestamp) -> TokenView {
         let expires = token.expires();
-        token.look(|token| TokenView {
+        token.look(|token| {
+            let attempts = token.attempts.iter();
+            let attempts = attempts.map(|attempt| record(token, attempt, &self.context.names));
+            TokenView {
+                summary: self.summary(profile, token, expires, now),
+                attempts: attempts.collect(),
+            }
+        })
+    }
+
+    fn summary(
+        &self,
+        profile: ProfileId,
+        token: &Token,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> TokenSummary {
+        let first_start = token.life.first_start;
+        TokenSummary {
             api: self.context.names.get(token.api).into(),
-            token: token.text.to_string().into(),
+            token: token.text.clone(),
             scope: self.context.names.get(token.scope).into(),
             status: token.status,
-            first_start: token.life.first_start,
+            stuck: self.is_stuck(profile, token.status, first_start, now),
+            first_start,
             first_success: token.life.success.as_ref().map(|success| success.at),
             last_seen: token.last_seen,
             expires,
             lifecycle: token.life.number,
-            attempts: token
-                .attempts
-                .iter()
-                .map(|attempt| record(token, attempt, &self.context.names))
-                .collect(),
-        })
+            attempt_count: token.attempts.len(),
+        }
     }
 }

@@ -5,41 +5,43 @@
 //! address through a browser on this machine. Times in answers are Unix seconds with three
 //! decimals, unknown keys are absent, errors are `{"error": …}`.
 
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::CONTENT_SECURITY_POLICY;
 use http::request::Parts;
+use lru::LruCache;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::detect::finding::{ProfileId, Seconds, Status};
+use crate::detect::text::Text;
 use crate::detect::time::Timestamp;
 use crate::edge::clock;
 use crate::edge::display::TokenDisplay;
 use crate::edge::findings::Findings;
-use crate::edge::http::reply::{self, HTML, JSON, Response, reply, with};
+use crate::edge::http::reply::{self, JSON, Response, reply};
+use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 
 mod access;
+mod explain;
 mod findings;
+mod page;
 mod query;
 mod stream;
+mod summary;
 mod tokens;
+mod walk;
 
 use query::Query;
 
 /// Streams at a time; each may be [`findings`](super::findings)' backlog behind.
 pub const STREAMS_MAX: usize = 16;
-
-const INDEX: &str = "<!doctype html>\n<title>oncewatch</title>\n<h1>oncewatch</h1>\n<ul>\n\
-    <li><a href=\"/api/v1/status\">/api/v1/status</a>\n\
-    <li><a href=\"/api/v1/tokens\">/api/v1/tokens</a>?status=&amp;api=&amp;limit=\n\
-    <li>/api/v1/tokens/{api}/{token or hash}\n\
-    <li><a href=\"/api/v1/findings\">/api/v1/findings</a>?severity=&amp;verdict=&amp;api=&amp;limit=\n\
-    <li><a href=\"/api/v1/stream\">/api/v1/stream</a>: findings as server-sent events\n</ul>\n";
+/// Shown tokens whose text is remembered: some pages of some readers.
+const SHOWN_MAX: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 
 /// What the admin address is made of.
 pub struct Parameters {
@@ -47,8 +49,14 @@ pub struct Parameters {
     pub pipeline: Arc<Pipeline>,
     /// The findings to show.
     pub findings: Arc<Findings>,
+    /// The counts to show.
+    pub metrics: Arc<Metrics>,
     /// How tokens are shown.
     pub display: TokenDisplay,
+    /// Address of a trace with `{trace_id}` in it, if there is one.
+    pub trace_url: Option<String>,
+    /// Where events are read, for those who look for the place to send them to.
+    pub socket: String,
     /// Version, with revision if there is one.
     pub version: String,
     /// Since when events have been observed.
@@ -63,8 +71,10 @@ pub struct Parameters {
 pub struct Admin {
     parts: Parameters,
     streams: Arc<Semaphore>,
-    /// One search by hash at a time: each copies all tokens of an API.
-    search: Semaphore,
+    /// One walk through the tokens at a time.
+    walking: Semaphore,
+    /// Tokens by their hash, those shown of late.
+    shown: Mutex<LruCache<String, Text>>,
 }
 
 impl Admin {
@@ -73,7 +83,8 @@ impl Admin {
         Self {
             parts,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            search: Semaphore::new(1),
+            walking: Semaphore::new(1),
+            shown: Mutex::new(LruCache::new(SHOWN_MAX)),
         }
     }
 
@@ -92,8 +103,20 @@ impl Admin {
         let query = request.uri.query().unwrap_or_default();
         match route {
             Route::Index => {
-                let page = reply(StatusCode::OK, HTML, INDEX);
-                Ok(with(page, CONTENT_SECURITY_POLICY, "default-src 'none'"))
+                Query::parse(query, &[])?;
+                Ok(page::index())
+            }
+            Route::File(name) => {
+                Query::parse(query, &[])?;
+                page::file(name)
+            }
+            Route::Summary => {
+                Query::parse(query, &[])?;
+                Ok(json(StatusCode::OK, &self.summary(clock::now())))
+            }
+            Route::Explain(verdict) => {
+                Query::parse(query, &[])?;
+                explain::explain(verdict)
             }
             Route::Status => {
                 Query::parse(query, &[])?;
@@ -132,15 +155,28 @@ impl Admin {
             uptime_s: duration(now.since(parts.observation_start)),
             observation_start: Seconds(parts.observation_start),
             findings: FindingCounts { kept, seen },
-            streams: STREAMS_MAX - self.streams.available_permits(),
+            streams: self.open_streams(),
             profiles,
         }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, LruCache<String, Text>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_streams(&self) -> usize {
+        STREAMS_MAX - self.streams.available_permits()
     }
 }
 
 enum Route<'a> {
     Index,
+    /// Something that the page loads.
+    File(&'a str),
     Status,
+    Summary,
+    /// A verdict's name.
+    Explain(&'a str),
     Tokens,
     /// API and token or hash, still percent-encoded.
     Token(&'a str, &'a str),
@@ -153,16 +189,26 @@ impl<'a> Route<'a> {
         match path {
             "/" => Ok(Self::Index),
             "/api/v1/status" => Ok(Self::Status),
+            "/api/v1/summary" => Ok(Self::Summary),
             "/api/v1/tokens" => Ok(Self::Tokens),
             "/api/v1/findings" => Ok(Self::Findings),
             "/api/v1/stream" => Ok(Self::Stream),
-            _ => path
-                .strip_prefix("/api/v1/tokens/")
-                // A token may contain slashes; nothing comes after it.
-                .and_then(|rest| rest.split_once('/'))
-                .map(|(api, token)| Self::Token(api, token))
-                .ok_or_else(|| Refusal::NotFound("no such path; see /".into())),
+            _ => {
+                Self::with_name(path).ok_or_else(|| Refusal::NotFound("no such path; see /".into()))
+            }
         }
+    }
+
+    fn with_name(path: &'a str) -> Option<Self> {
+        if let Some(name) = path.strip_prefix("/page/") {
+            return Some(Self::File(name));
+        }
+        if let Some(verdict) = path.strip_prefix("/api/v1/explain/") {
+            return Some(Self::Explain(verdict));
+        }
+        // A token may contain slashes; nothing comes after it.
+        let (api, token) = path.strip_prefix("/api/v1/tokens/")?.split_once('/')?;
+        Some(Self::Token(api, token))
     }
 }
 

@@ -66,6 +66,15 @@ pub enum TokenDisplay {
 }
 
 impl TokenDisplay {
+    /// The setting's value.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hash(_) => "hash",
+            Self::Prefix(_) => "prefix",
+            Self::Full => "full",
+        }
+    }
+
     /// The token as it may be shown.
     pub fn show(&self, token: &str) -> String {
         match self {
@@ -90,9 +99,21 @@ impl TokenDisplay {
             }
             Self::Full => (None, 0),
         };
-        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         hash.is_some_and(|hash| hash.len() == digits && hash.bytes().all(is_digit))
     }
+
+    /// Whether what [`Self::show`] gives can have `part` in it: a cheap test before hashing.
+    pub fn could_contain(&self, part: &str) -> bool {
+        match self {
+            Self::Hash(_) => part.len() <= HASH_DIGITS && part.bytes().all(is_digit),
+            Self::Prefix(_) | Self::Full => true,
+        }
+    }
+}
+
+/// Of the digits that hashes are shown with.
+fn is_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::detect::finding::Status;
 use crate::detect::key::Key;
 use crate::detect::leases::LeaseId;
 use crate::detect::names::{NameId, Sort};
+use crate::detect::pack::Brief;
 use crate::detect::profile::Class;
 use crate::detect::text::Text;
 use crate::detect::time::Timestamp;
@@ -140,7 +141,7 @@ impl Plain {
     /// Makes `token` the one that was packed, seen last at `last_seen`.
     pub fn unpack(&self, last_seen: Timestamp, token: &mut Token) {
         let is = |field| self.flags.is(field);
-        let start = Timestamp::from_micros(last_seen.as_micros() - i64::from(self.age));
+        let start = self.first_start(last_seen);
         let order = self.order_and_client >> 16;
         let life = Life::new(1, start, order);
         token.renew(self.text(), self.api(), self.scope(), life);
@@ -212,11 +213,25 @@ impl Plain {
         spaces.into_iter().chain(self.client()).for_each(mark);
     }
 
-    pub fn text(&self) -> Text {
+    /// What it is found by, if it was seen last at `last_seen`.
+    pub fn brief(&self, last_seen: Timestamp) -> Brief {
+        Brief {
+            api: self.api(),
+            text: self.text(),
+            first_start: self.first_start(last_seen),
+            attempt_count: 1,
+        }
+    }
+
+    fn first_start(&self, last_seen: Timestamp) -> Timestamp {
+        Timestamp::from_micros(last_seen.as_micros() - i64::from(self.age))
+    }
+
+    fn text(&self) -> Text {
         Text::from_compact(self.flags.get(TEXT_FORM) as u8, self.text)
     }
 
-    pub fn api(&self) -> NameId {
+    fn api(&self) -> NameId {
         NameId::from_small(Sort::Space, u32::from(self.api))
     }
 

@@ -309,8 +309,10 @@ fn round_trip(packer: &mut Packer, token: Token, copy: &Token, what: &str) -> bo
     packer.look(&packed, last_seen, |token| {
         assert_eq!(token, copy, "{what}")
     });
-    assert_eq!(packer.text(&packed), copy.text, "{what}");
-    assert_eq!(packer.api(&packed), copy.api, "{what}");
+    let brief = packer.brief(&packed, last_seen);
+    assert_eq!((brief.api, &brief.text), (copy.api, &copy.text), "{what}");
+    assert_eq!(brief.first_start, copy.life.first_start, "{what}");
+    assert_eq!(brief.attempt_count, copy.attempts.len(), "{what}");
     let (mut marked, mut used) = (Vec::new(), Vec::new());
     packer.mark_names(&packed, &mut |name| marked.push(name.to_bits()));
     copy.mark_names(&mut |name| used.push(name.to_bits()));

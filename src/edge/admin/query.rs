@@ -1,11 +1,15 @@
 //! Parameters in a request's target.
 
+use std::ops::RangeInclusive;
+
 use super::Refusal;
 
 /// Entries in a list unless asked for otherwise.
 const LIMIT_DEFAULT: usize = 100;
 /// Entries in a list at most.
 const LIMIT_MAX: usize = 1000;
+/// Entries before a page at most: who needs more narrows the list down.
+const OFFSET_MAX: usize = 10_000;
 
 /// The decoded parameters of one request. An empty value is as good as none, as a form sends it.
 #[derive(Debug)]
@@ -62,15 +66,30 @@ impl Query {
 
     /// The parameter `limit`.
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
-        let Some(value) = self.text("limit") else {
-            return Ok(LIMIT_DEFAULT);
+        self.number("limit", 1..=LIMIT_MAX, LIMIT_DEFAULT)
+    }
+
+    /// The parameter `offset`.
+    pub(super) fn offset(&self) -> Result<usize, Refusal> {
+        self.number("offset", 0..=OFFSET_MAX, 0)
+    }
+
+    fn number(
+        &self,
+        name: &str,
+        range: RangeInclusive<usize>,
+        default: usize,
+    ) -> Result<usize, Refusal> {
+        let Some(value) = self.text(name) else {
+            return Ok(default);
         };
-        match value.parse() {
-            Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-            _ => Err(Refusal::Bad(format!(
-                "limit: {value:?} is not a whole number from 1 to {LIMIT_MAX}"
-            ))),
-        }
+        let number = value.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let (from, to) = range.into_inner();
+            Refusal::Bad(format!(
+                "{name}: {value:?} is not a whole number from {from} to {to}"
+            ))
+        })
     }
 }
 
