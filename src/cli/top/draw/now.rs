@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use super::{Paper, findings};
 use crate::cli::top::answer::{History, Summary, VerdictCount, sum};
 use crate::cli::top::state::State;
-use crate::cli::top::text::{count, counted, span, wrap};
+use crate::cli::top::text::{brief, count, counted, span, wrap};
 
 /// Severities as they are shown, worst first.
 const SEVERITIES: [(&str, &str); 4] = [
@@ -40,7 +40,7 @@ pub fn sentence(summary: &Summary) -> (String, &'static str) {
         names.join(", ")
     };
     let steps = summary.history.steps as f64;
-    let seen = span(summary.uptime_s.min(summary.history.step_s * steps));
+    let seen = brief(summary.uptime_s.min(summary.history.step_s * steps));
     let (critical, error, warning) = (recent("critical"), recent("error"), recent("warning"));
     if critical > 0 {
         let found = counted(critical, "critical finding");

@@ -83,7 +83,7 @@ pub fn body(state: &mut State, paper: &Paper) -> Vec<Line<'static>> {
     let whole = view.whole_window.unwrap_or_else(|| fits_window(&life));
     let space = Space::of(&life, whole, now, paper.cells.saturating_sub(2));
     let mut lines = Vec::new();
-    if paper.rows >= 8 {
+    if paper.rows >= 12 {
         lines.extend(facts(&life, now, paper));
     }
     lines.push(axis(&life, &space, paper));
@@ -307,9 +307,9 @@ fn attempt_words(
     let start = span(attempt.start - space.from);
     let gap = match before {
         Some(end) if end <= attempt.start => {
-            format!(" after a gap of {}", span(attempt.start - end))
+            format!(", gap {}", span(attempt.start - end))
         }
-        Some(_) => " while one is open".to_owned(),
+        Some(_) => ", while one is open".to_owned(),
         None => String::new(),
     };
     let ended = match (attempt.end, &attempt.class) {
@@ -325,12 +325,15 @@ fn attempt_words(
         .verdict
         .as_ref()
         .map_or(String::new(), Foreign::to_string);
-    let who = sender(attempt.client.as_ref(), attempt.call.as_ref());
+    let who = sender(attempt.client.as_ref(), None);
+    let call = attempt.call.as_ref();
+    let call = call.map_or(String::new(), |call| format!("  call {call}"));
     let rest = paper.cells.saturating_sub(2);
     let facts = format!("#{} {ended}  {verdict}", attempt.number);
     let name = rest.saturating_sub(super::width(&facts) + 2).clamp(8, 40);
     let who = super::fit(&who, name, paper.look.signs.ellipsis).into_owned();
-    let text = format!("{who} {facts}  +{start}{gap}");
+    // What is cut off at the right matters least.
+    let text = format!("{who} {facts}  +{start}{gap}{call}");
     paper.row(
         chosen,
         vec![Span::raw(paper.left(&text, rest).trim_end().to_owned())],
@@ -502,7 +505,7 @@ mod tests {
             columns: 40,
         };
         let line = window(&life, &space, &PAPER).to_string();
-        assert_eq!(line.trim_end(), "  == window ===========~~~~~~~~~|");
+        assert_eq!(line.trim_end(), "  == window ==========~~~~~~~~~~|");
         life.window_s = 600.0;
         let line = window(&life, &space, &PAPER).to_string();
         assert_eq!(

@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 use super::Paper;
 use crate::cli::top::answer::{Token, TokenPage};
 use crate::cli::top::state::State;
-use crate::cli::top::text::{count, span, visible};
+use crate::cli::top::text::{brief, count, visible};
 use crate::cli::top::wanted::{PAGE, StatusFilter, TokenQuery};
 
 pub fn body(state: &mut State, paper: &Paper) -> Vec<Line<'static>> {
@@ -106,13 +106,13 @@ struct Columns {
 
 impl Columns {
     /// Attempts, age and last seen.
-    const NUMBERS: usize = 9 + 1 + 11 + 1 + 11;
-    const STATUS: usize = 16;
+    const NUMBERS: usize = 9 + 1 + 7 + 1 + 10;
+    const STATUS: usize = 14;
 
     fn of(tokens: &[Token], paper: &Paper) -> Self {
         let is_narrow = paper.cells < 76;
         let status = if is_narrow { 8 } else { Self::STATUS };
-        let numbers = if is_narrow { 12 } else { Self::NUMBERS + 1 };
+        let numbers = if is_narrow { 11 } else { Self::NUMBERS + 1 };
         let room = paper.cells.saturating_sub(2 + status + 1 + numbers);
         let longest = |name: fn(&Token) -> String| {
             tokens
@@ -149,9 +149,9 @@ impl Columns {
         text += &format!(" {}", paper.left("status", self.status));
         if self.api > 0 {
             text += &format!(" {:>9}", sorted(Attempts, "attempts"));
-            text += &format!(" {:>11}", sorted(FirstStart, "age"));
+            text += &format!(" {:>7}", sorted(FirstStart, "age"));
         }
-        text += &format!(" {:>11}", sorted(LastSeen, "last seen"));
+        text += &format!(" {:>10}", sorted(LastSeen, "last seen"));
         paper.line(&text, paper.look.quiet())
     }
 
@@ -178,9 +178,9 @@ impl Columns {
                 " {}",
                 paper.right(&count(token.attempt_count), 9)
             )));
-            spans.push(Span::raw(format!(" {:>11}", span(now - token.first_start))));
+            spans.push(Span::raw(format!(" {:>7}", brief(now - token.first_start))));
         }
-        spans.push(Span::raw(format!(" {:>11}", span(now - token.last_seen))));
+        spans.push(Span::raw(format!(" {:>10}", brief(now - token.last_seen))));
         paper.row(chosen, spans)
     }
 }

@@ -180,16 +180,21 @@ fn facts(summary: &Summary, now: f64, paper: &Paper) -> Vec<Line<'static>> {
             "Bad traceparent",
             counted(summary.traceparent_malformed, "event"),
         ),
-        ("Version", summary.version.to_string()),
         ("Readers of the stream", count(summary.streams)),
+        ("Version", summary.version.to_string()),
     ];
     let columns = if paper.cells >= 74 { 2 } else { 1 };
     let each = paper.cells / columns;
-    let rows = facts.chunks(columns).map(|row| {
+    // The version is the longest: it has a row of its own.
+    let (short, long) = facts.split_at(facts.len() - 1);
+    let rows = short.chunks(columns).chain([long]).map(|row| {
         let cells = row.iter().flat_map(|(name, value)| {
             [
                 Span::styled(format!("{name:22}"), paper.look.quiet()),
-                Span::raw(paper.left(value, each.saturating_sub(22))),
+                Span::raw(match row.len() {
+                    1 => value.clone(),
+                    _ => paper.left(value, each.saturating_sub(22)),
+                }),
             ]
         });
         Line::from(cells.collect::<Vec<_>>())
@@ -199,19 +204,20 @@ fn facts(summary: &Summary, now: f64, paper: &Paper) -> Vec<Line<'static>> {
 
 fn profiles(summary: &Summary, now: f64, paper: &Paper) -> Vec<Line<'static>> {
     let is_wide = paper.cells >= 70;
-    let name = (paper.cells.saturating_sub(if is_wide { 44 } else { 12 })).clamp(8, 32);
-    let rest = paper.cells.saturating_sub(name + 35);
-    let head = match is_wide {
-        true => format!(
-            "{} {:>9} {:>13} {:>8}  tokens",
-            paper.left("API", name),
-            "window",
-            "passed",
-            "used"
-        ),
-        false => format!("{} {:>11}", paper.left("API", name), "passed"),
+    let name = paper
+        .cells
+        .saturating_sub(if is_wide { 44 } else { 18 })
+        .clamp(8, 40);
+    let row = |api: &str, passed: &str, window: &str, used: &str| {
+        let api = paper.left(api, name);
+        let text = match is_wide {
+            true => format!("{api} {window:>11} {passed:>16} {used:>13}"),
+            false => format!("{api} {passed:>16}"),
+        };
+        paper.line(&text, Style::new())
     };
-    let mut lines = vec![paper.line(&head, paper.look.quiet())];
+    let head = row("API", "window passed", "window", "capacity used");
+    let mut lines = vec![head.style(paper.look.quiet())];
     for profile in used(summary) {
         let left = profile.lower_bound_until - now;
         let passed = if left > 0.0 {
@@ -219,34 +225,30 @@ fn profiles(summary: &Summary, now: f64, paper: &Paper) -> Vec<Line<'static>> {
         } else {
             "yes".to_owned()
         };
-        let api = paper.left(&profile.api.shown(), name);
         let share = sum(&profile.tokens) as f64 / profile.capacity.max(1) as f64;
-        let line = match is_wide {
-            true => format!(
-                "{api} {:>9} {passed:>13} {:>7.1}%  {}",
-                span(profile.window_s),
-                share * 100.0,
-                super::fit(&by_status(profile), rest, paper.look.signs.ellipsis)
-            ),
-            false => format!("{api} {passed:>11}"),
-        };
-        lines.push(paper.line(&line, Style::new()));
+        let share = format!("{:.1} %", share * 100.0);
+        lines.push(row(
+            &profile.api.shown(),
+            &passed,
+            &span(profile.window_s),
+            &share,
+        ));
+        if let Some(tokens) = by_status(profile) {
+            lines.push(paper.line(&format!("  {tokens}"), paper.look.quiet()));
+        }
     }
     lines
 }
 
-fn by_status(profile: &ProfileUse) -> String {
+/// How many tokens of each status; `None`: it has none.
+fn by_status(profile: &ProfileUse) -> Option<String> {
     let some = profile.tokens.iter().filter(|(_, count)| **count > 0);
-    let some: Vec<_> = some
-        .map(|(status, number)| match status.raw() {
-            "in_flight" => format!("{} open", count(*number)),
-            _ => format!("{} {status}", count(*number)),
-        })
-        .collect();
-    match some.is_empty() {
-        true => "none".to_owned(),
-        false => some.join(", "),
-    }
+    let some = some.map(|(status, number)| match status.raw() {
+        "in_flight" => format!("{} open", count(*number)),
+        _ => format!("{} {status}", count(*number)),
+    });
+    let some: Vec<_> = some.collect();
+    (!some.is_empty()).then(|| some.join(", "))
 }
 
 /// A line if there are none, else one for each with what it means.
