@@ -158,14 +158,8 @@ async fn show(source: Source, look: Look) -> io::Result<()> {
             event = keys.next() => {
                 // The terminal is gone.
                 let Some(event) = event else { return Ok(()) };
-                state.tick(local_time());
-                let mut request = take(event, &mut state);
-                // A key that is held down is drawn once.
-                while request.is_none() {
-                    let Some(event) = keys.waiting() else { break };
-                    request = take(event, &mut state);
-                }
-                request
+                                state.tick(local_time());
+                take(event, &mut state)
             }
             Some(answer) = answers.recv() => {
                 state.tick(local_time());

@@ -14,8 +14,8 @@ def pid_of(terminal):
     """The process of `top` in this terminal: the child of its shell."""
     shell = terminal.flag("pane_pid")
     found = wait_for("a child of the shell", lambda: subprocess.run(
-        ["ps", "-o", "pid=,comm=", "--ppid", shell], capture_output=True, text=True).stdout.split())
-    assert found[1].startswith("oncewatch"), found
+        ["ps", "-o", "pid=,args=", "--ppid", shell], capture_output=True, text=True).stdout.split())
+    assert found[1:3] == [BIN, "top"], found
     return int(found[0])
 
 
@@ -108,8 +108,8 @@ def test_hostile_names_do_no_harm(tmp_path, top):
     sidecar = Sidecar(tmp_path, port, "--token-display=full")
     terminal = top(f"127.0.0.1:{port}")
     lines = []
-    for i, evil in enumerate(HOSTILE):
-        base = {"type": "attempt_start", "api": "http" if i % 2 else evil[:60], "token": evil, "scope": evil[:80], "attempt": 1}
+    for evil in HOSTILE:
+        base = {"type": "attempt_start", "api": "http" if evil == "<script>" else evil[:40], "token": evil, "scope": evil[:80]}
         lines.append(json.dumps({**base, "client": evil[:40], "call": evil[:20], "fp": "1"}))
         lines.append(json.dumps({**base, "client": "b" + evil[:40], "call": evil[:20], "fp": "2"}))
     connection = sidecar.send(*lines)

@@ -163,11 +163,6 @@ impl Keys {
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
-
-    /// An event that is already there.
-    pub fn waiting(&mut self) -> Option<Event> {
-        self.events.try_recv().ok()
-    }
 }
 
 impl Drop for Keys {

@@ -207,7 +207,7 @@ fn the_first_view_says_what_is_wrong() {
         lines[16],
         "  22:13:20 error    parameter_mismatch        orders-0/77  message 0"
     );
-    let trust = "Trust: lower bounds · up 2 min 5 s, window 10 min · gaps 0 · drops 0 · clients 5";
+    let trust = "Trust: lower bounds · up 2 min, window 10 min · gaps 0 · drops 0 · clients 5";
     assert_eq!(lines[22], trust);
     assert_eq!(
         lines[23],
@@ -252,7 +252,7 @@ fn every_view_is_complete_at_80_by_24() {
             &[
                 "Token 0000000000000001",
                 "unknown, stuck, lifecycle 1 since 22:12:19 (1 min 1 s ago), 2 attempts",
-                "window 10 min after the first completion, which has not been seen; lease 1 min",
+                "window 10 min after the first completion, which has not been seen; lease 1",
                 "> orders-1/77 #1 no response after 20 s  first_use  +0 ms  call c1",
                 "#2 open  sdk_retry  +30 s, gap 10 s  call c1",
                 "░░░",

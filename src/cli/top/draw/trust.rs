@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use super::{Paper, scrolled};
 use crate::cli::top::answer::{Counts, ProfileUse, Summary, one, sum};
 use crate::cli::top::state::State;
-use crate::cli::top::text::{clock, count, counted, span, words};
+use crate::cli::top::text::{brief, clock, count, counted, span, words};
 
 /// What the counts of losses mean.
 const MEANINGS: [(&str, &str); 16] = [
@@ -67,7 +67,7 @@ pub fn line(state: &State, paper: &Paper) -> Option<Line<'static>> {
     };
     let is_sure = word.starts_with("yes");
     let dot = paper.look.signs.dot;
-    let up = span(now - summary.observation_start);
+    let up = brief(now - summary.observation_start);
     let window = span(windows.fold(0.0, f64::max));
     let text = format!(
         "{word} {dot} up {up}, window {window} {dot} gaps {} {dot} drops {} {dot} clients {}",
@@ -91,7 +91,11 @@ pub fn body(state: &mut State, paper: &Paper) -> Vec<Line<'static>> {
     let Some(summary) = state.summary.as_deref() else {
         return Vec::new();
     };
-    let all = lines(summary, state.now(), paper);
+    let mut all = lines(summary, state.now(), paper);
+    if all.len() > paper.rows {
+        // To see all of it is worth more than the blank lines.
+        all.retain(|line| line.width() > 0);
+    }
     scrolled(all, &mut state.trust, paper)
 }
 
