@@ -19,6 +19,7 @@ try {
   await life.getByRole('button', { name: 'Show more' }).click();
   await life.locator('#findings-list > li', { hasText: 'cross_client_collision' }).first().locator('a.token').first().click();
   await life.locator('#life-title:focus').waitFor();
+  await until('the last answer', async () => !(await life.locator('#attempts').innerText()).includes('open'));
   await life.locator('#scale [value=window]').check();
   await life.locator('#life').screenshot({ path: place('page-life') });
 } finally {

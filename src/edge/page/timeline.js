@@ -61,7 +61,12 @@ export function drawTimeline(token, scale, width, now) {
   const height = HEAD + attempts.length * LANE + 6;
   const x = (t) => SIDE + ((Math.min(Math.max(t, from), to) - from) / (to - from)) * (width - 2 * SIDE);
   const space = { token, from, to, last, now, width, height, x };
-  const lanes = attempts.map((attempt, i) => lane(space, attempt, attempts[i - 1], HEAD + i * LANE));
+  let quiet;
+  const lanes = attempts.map((attempt, i) => {
+    const drawn = lane(space, attempt, quiet, HEAD + i * LANE);
+    quiet = Math.max(quiet ?? 0, attempt.end ?? Infinity);
+    return drawn;
+  });
   const label = `Timeline of ${attempts.length} attempts over ${span(last - from)}; the table below says the same in words`;
   return svg('svg', { class: 'timeline', width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label },
     ...ground(space, windowEnd), ...axis(space), ...lanes.flat(), ...marks(space, attempts));
@@ -94,8 +99,8 @@ function axis({ from, to, width, height, x }) {
   });
 }
 
-/** One attempt: who, the bar, its lease, and the gap since the one before. */
-function lane({ token, now, to, width, x }, attempt, before, y) {
+/** One attempt: who, the bar, its lease, and the gap since `quiet`, when all before it had ended. */
+function lane({ token, now, to, width, x }, attempt, quiet, y) {
   const open = attempt.end === undefined;
   const end = attempt.end ?? Math.max(now, attempt.start);
   const meaning = open ? 'open' : (MEANING[attempt.class] ?? 'unclear');
@@ -112,9 +117,9 @@ function lane({ token, now, to, width, x }, attempt, before, y) {
     svg('rect', { class: `attempt ${meaning}`, x: left, y: bar, width: right - left, height: 10 }),
     svg('text', { class: 'who', x: fromRight ? Math.max(right, left) : left, y: bar - 4, 'text-anchor': fromRight ? 'end' : 'start' }, text),
   ];
-  const gap = before === undefined ? 0 : attempt.start - (before.end ?? before.start);
-  const gapLeft = before === undefined ? left : x(before.end ?? before.start);
-  if (gap > 0 && left - gapLeft > 6) {
+  const gap = attempt.start - (quiet ?? Infinity);
+  const gapLeft = gap > 0 ? x(quiet) : left;
+  if (left - gapLeft > 6) {
     parts.push(svg('path', { class: 'gap', d: `M${gapLeft} ${bar - LANE + 10}V${bar + 5}H${left}` }));
     if (left - gapLeft > 64) parts.push(svg('text', { class: 'gap', x: left - 5, y: bar + 15, 'text-anchor': 'end' }, span(gap)));
   }

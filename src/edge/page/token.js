@@ -37,7 +37,7 @@ export async function chooseToken(token) {
 /** Asks for the chosen token again, if something can have changed. */
 export async function loadToken() {
   if (!named || gone) return;
-  const open = tokens.some(({ status }) => ['in_flight', 'unknown'].includes(status));
+  const open = goesOn() || tokens.some(({ status }) => status === 'unknown');
   if (shown !== '' && !open && Date.now() - loaded < SETTLED_MS) return;
   loaded = Date.now();
   const mine = named;
