@@ -114,10 +114,12 @@ impl State {
                 input.pop();
             }
             KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) => input.clear(),
-            KeyCode::Char(c) if !key.modifiers.contains(KeyModifiers::CONTROL) => {
-                if !c.is_control() && input.len() + c.len_utf8() <= SEARCH_BYTES_MAX {
-                    input.push(c);
-                }
+            KeyCode::Char(c)
+                if !key.modifiers.contains(KeyModifiers::CONTROL)
+                    && !c.is_control()
+                    && input.len() + c.len_utf8() <= SEARCH_BYTES_MAX =>
+            {
+                input.push(c);
             }
             _ => {}
         }

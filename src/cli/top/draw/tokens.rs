@@ -122,7 +122,7 @@ impl Columns {
                 .unwrap_or(0)
         };
         let token = longest(|token| token.token.to_string());
-        let api = longest(|token| place(token));
+        let api = longest(place);
         let token = match is_narrow {
             true => room,
             // Hashes are 16 digits; what is longer gets what the API's name leaves.
