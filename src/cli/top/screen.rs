@@ -32,6 +32,10 @@ const KEY_WAIT: Duration = Duration::from_millis(100);
 /// Keys that wait to be handled; more wait in the terminal.
 const KEYS_MAX: usize = 64;
 
+/// Whether the terminal is ours: to leave its other screen twice would put the cursor where it was
+/// when we came, over what a panic said.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// Standard output without the lock and the line buffer of `std`: a panic may hold those.
 fn output() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
@@ -110,12 +114,16 @@ fn area() -> Rect {
 }
 
 fn take_over() -> io::Result<()> {
+    TAKEN.store(true, Ordering::Relaxed);
     enable_raw_mode()?;
     execute!(output()?, EnterAlternateScreen, EnableBracketedPaste, Hide)
 }
 
 /// A terminal that is gone needs no care, so errors mean nothing here.
 fn give_back() {
+    if !TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
     if let Ok(mut out) = output() {
         let _ = execute!(
             out,
