@@ -7,6 +7,7 @@ mod explain;
 mod flags;
 mod send;
 mod terminal;
+mod top;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   oncewatch demo                          see every verdict within 30 seconds
   oncewatch analyze events.ndjson         judge what was recorded
+  oncewatch top                           watch a running sidecar in the terminal
   oncewatch explain reuse_after_window    what a verdict means and what to do
   oncewatch run --metrics-addr 0.0.0.0:9464
 
@@ -70,6 +72,8 @@ enum Command {
     Analyze(analyze::Arguments),
     /// Send events to a running sidecar
     Send(Box<send::Arguments>),
+    /// Watch the sidecar in a terminal: counts, findings, tokens, timelines
+    Top(top::Arguments),
     /// Explain a verdict, or list all of them
     Explain(explain::Arguments),
     /// Check settings and profiles, and print the effective ones
@@ -173,6 +177,7 @@ pub fn run(cli: Cli, environment: &Environment<'_>) -> Result<(), Failure> {
         }
         Command::Analyze(arguments) => analyze::run(&arguments, environment),
         Command::Send(arguments) => send::run(&arguments, environment),
+        Command::Top(arguments) => top::run(&arguments, environment),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::CheckConfig { settings } => {
             let (settings, spans) = load(&settings, environment)?;
