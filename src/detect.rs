@@ -24,6 +24,7 @@ mod leases;
 mod message;
 mod names;
 mod pack;
+mod quick;
 mod start;
 mod table;
 mod token;
@@ -33,13 +34,14 @@ mod view;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use event::{Event, Kind};
 use finding::{CallOutcome, Observation, ProfileId, Status, Verdicts};
 use fresh::ReportedFresh;
 use judge::{Judge, Sender};
-use key::Key;
-use leases::{Lease, Leases};
+use key::{Key, Keys};
+use leases::Leases;
 use names::{NameId, Names, Sort};
 use profile::Profile;
 use table::{Glimpse, Table};
@@ -102,8 +104,10 @@ pub struct Detector {
     context: Context,
     by_name: HashMap<Box<str>, ProfileId>,
     default: ProfileId,
-    /// The profile of the last event: nearly always the next one's too.
-    last: ProfileId,
+    /// No deadline is reached before this.
+    due: Timestamp,
+    /// The shortest lease or time to live: how long after an event a deadline that it sets is at least.
+    shortest: Duration,
     /// Made when its profile is first used: a table costs memory before it holds a token.
     tables: Vec<Option<Table>>,
     undecided: Undecided,
@@ -118,10 +122,19 @@ struct Context {
     options: Options,
     names: Names,
     leases: Leases,
+    space: Space,
     now: Timestamp,
     /// Order of input.
     order: u64,
     next_finding: u64,
+}
+
+/// The API and scope of the last event, nearly always the next one's too, and what follows from them.
+struct Space {
+    api: String,
+    scope: String,
+    profile: ProfileId,
+    keys: Keys,
 }
 
 impl Context {
@@ -131,6 +144,7 @@ impl Context {
             id,
             options: self.options,
             key,
+            keys: &self.space.keys,
             names: &mut self.names,
             leases: &mut self.leases,
             now: self.now,
@@ -152,22 +166,33 @@ impl Detector {
             .map(|(i, profile)| (profile.name.clone(), ProfileId(i)));
         let by_name: HashMap<_, _> = ids.collect();
         let last = ProfileId(profiles.len().saturating_sub(1));
+        let default = by_name.get(profile::DEFAULT).copied().unwrap_or(last);
         let context = Context {
             options,
             names: Names::new(),
             leases: Leases::new(profiles.iter().map(|profile| profile.lease)),
+            space: Space {
+                api: String::new(),
+                scope: String::new(),
+                profile: default,
+                keys: Keys::new(&options.hash_key, "", ""),
+            },
             now: Timestamp::MIN,
             order: 0,
             next_finding: 0,
             profiles,
         };
+        let lengths = context.profiles.iter().map(|one| one.lease.min(one.ttl()));
+        let shortest = lengths.min().unwrap_or_default();
+        let capacity = context.profiles.iter().map(|one| one.capacity).max();
         let profiles = context.profiles.len();
         Self {
-            default: by_name.get(profile::DEFAULT).copied().unwrap_or(last),
-            last,
+            default,
             by_name,
+            due: Timestamp::MIN,
+            shortest,
             tables: (0..profiles).map(|_| None).collect(),
-            undecided: Undecided::new(),
+            undecided: Undecided::new(capacity.unwrap_or_default()),
             reported_fresh: ReportedFresh::new(),
             settling: (0..profiles).map(|_| VecDeque::new()).collect(),
             context,
@@ -208,67 +233,6 @@ impl Detector {
         });
     }
 
-    /// Handles the deadlines up to `now`.
-    pub fn handle_timeout(&mut self, now: Timestamp, out: &mut Verdicts) {
-        while let Some((deadline, id)) = self.context.leases.first()
-            && deadline <= now
-        {
-            let lease = self.context.leases.get(id);
-            self.context.now = self.context.now.max(deadline);
-            self.context.order += 1;
-            let expired = self.with_token(lease.profile, lease.key, out, |judge, token| {
-                token
-                    .position(lease.attempt)
-                    .map(|index| judge.expire(token, index))
-            });
-            if expired.flatten().is_none() {
-                self.context.leases.close(id);
-            }
-        }
-        self.context.now = self.context.now.max(now);
-        for profile in 0..self.context.profiles.len() {
-            self.settle_due(ProfileId(profile), out);
-            self.sweep(ProfileId(profile), out);
-        }
-    }
-
-    /// The next deadline, if any; it may already be over when much is due at once.
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let lease = self.context.leases.first().map(|(deadline, _)| deadline);
-        let settling = self
-            .settling
-            .iter()
-            .filter_map(|queue| queue.front())
-            .map(|(deadline, _)| *deadline);
-        let expiry = self.tables.iter().flatten().filter_map(Table::poll_expiry);
-        lease.into_iter().chain(settling).chain(expiry).min()
-    }
-
-    /// Closes what a stream connection left open.
-    pub fn handle_disconnect(
-        &mut self,
-        connection: ConnectionId,
-        now: Timestamp,
-        out: &mut Verdicts,
-    ) {
-        self.handle_timeout(now, out);
-        let of_connection = self
-            .context
-            .leases
-            .iter()
-            .filter(|lease| lease.connection == Some(connection));
-        let mut open: Vec<Lease> = of_connection.collect();
-        open.sort_by_key(|lease| lease.order);
-        for lease in open {
-            self.context.order += 1;
-            self.with_token(lease.profile, lease.key, out, |judge, token| {
-                if let Some(index) = token.position(lease.attempt) {
-                    judge.orphan(token, index);
-                }
-            });
-        }
-    }
-
     /// Hands out the lifecycles that still wait for their end; nothing more will come.
     pub fn handle_shutdown(&mut self, now: Timestamp, out: &mut Verdicts) {
         self.handle_timeout(now, out);
@@ -302,13 +266,23 @@ impl Detector {
         self.context.leases.oldest_start()
     }
 
+    /// Makes an event's API and scope the current ones; returns whose rules judge it.
+    fn enter(&mut self, api: &str, scope: &str) -> ProfileId {
+        if self.context.space.api != api || self.context.space.scope != scope {
+            let profile = self.profile_of(api);
+            let space = &mut self.context.space;
+            api.clone_into(&mut space.api);
+            scope.clone_into(&mut space.scope);
+            space.profile = profile;
+            space.keys = Keys::new(&self.context.options.hash_key, api, scope);
+        }
+        self.context.space.profile
+    }
+
     /// Judges a start or an end; returns whether it was new.
     fn judge(&mut self, event: &Event<'_>, source: Source<'_>, out: &mut Verdicts) -> bool {
         self.sweep_names();
-        if *self.context.profiles[self.last.0].name != *event.api {
-            self.last = self.profile_of(&event.api);
-        }
-        let id = self.last;
+        let id = self.enter(&event.api, &event.scope);
         let client = event
             .client
             .as_deref()
@@ -322,9 +296,9 @@ impl Detector {
             self.judge_invalid(id, event, sender, out);
             return true;
         }
-        let parts = [&*event.api, &*event.scope, &*event.token];
-        let key = Key::new(&self.context.options.hash_key, parts);
+        let key = self.context.space.keys.key(&event.token);
         match event.kind {
+            _ if self.judge_quickly(id, key, event, sender, out) => true,
             Kind::AttemptStart => self.judge_start(id, key, event, sender, out),
             Kind::CallEnd if event.call.is_some() => {
                 self.judge_call_end(id, key, event, sender, out);

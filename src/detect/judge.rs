@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::finding::{Finding, Holder, Mark, Observation, ProfileId, Verdicts};
-use super::key::Key;
+use super::key::{Key, Keys};
 use super::leases::{Lease, Leases};
 use super::message::{Facts, message};
 use super::names::{NameId, Names};
@@ -21,6 +21,8 @@ pub struct Judge<'a> {
     pub id: ProfileId,
     pub options: Options,
     pub key: Key,
+    /// The keys of the event's API and scope.
+    pub keys: &'a Keys,
     pub names: &'a mut Names,
     pub leases: &'a mut Leases,
     pub now: Timestamp,
@@ -268,7 +270,7 @@ impl Judge<'_> {
 
     /// The event's fingerprints.
     pub fn print(&self, event: &Event<'_>) -> Print {
-        Print::of(event, &self.options.hash_key)
+        Print::of(event, self.keys)
     }
 
     /// How long ago something was.

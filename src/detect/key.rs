@@ -12,16 +12,34 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(u64, u64);
 
-impl Key {
-    /// The key of `parts` under `secret`. The parts are told apart: `["a", "b"]` is not `["ab", ""]`.
-    pub fn new(secret: &[u8; 16], parts: [&str; 3]) -> Self {
+/// The keys of one API and scope: what these add to each hash is computed once.
+#[derive(Clone, Debug)]
+pub struct Keys(SipHasher13);
+
+impl Keys {
+    /// Those under `secret`. The parts are told apart: `"a"` and `"b"` are not `"ab"` and `""`.
+    pub fn new(secret: &[u8; 16], api: &str, scope: &str) -> Self {
         let mut hasher = SipHasher13::new_with_key(secret);
-        for part in parts {
+        for part in [api, scope] {
             hasher.write_u16(part.len() as u16);
             hasher.write(part.as_bytes());
         }
+        Self(hasher)
+    }
+
+    /// The key of a token or a fingerprint.
+    pub fn key(&self, text: &str) -> Key {
+        let mut hasher = self.0;
+        hasher.write(text.as_bytes());
         let hash = hasher.finish128();
-        Self(hash.h1, hash.h2)
+        Key(hash.h1, hash.h2)
+    }
+}
+
+impl Key {
+    /// The key of API, scope, and token or fingerprint, in this order.
+    pub fn new(secret: &[u8; 16], [api, scope, text]: [&str; 3]) -> Self {
+        Keys::new(secret, api, scope).key(text)
     }
 
     /// 64 bits of it, for hash tables: hashing it again would only cost.

@@ -19,7 +19,8 @@ use super::text::Text;
 use super::time::Timestamp;
 use super::token::{Life, Token};
 use cells::{Cells, Kept};
-use plain::Plain;
+
+pub use plain::Plain;
 
 /// A packed token.
 pub enum Packed {

@@ -187,7 +187,9 @@ impl Profile {
             Charset::AsciiPrintable => token.bytes().all(|b| (0x20..=0x7e).contains(&b)),
             Charset::Uuid => is_uuid(token),
         };
-        !token.is_empty() && charset && token.chars().count() <= self.token_max_len
+        let max = self.token_max_len;
+        let fits = token.len() <= max || token.chars().count() <= max;
+        !token.is_empty() && charset && fits
     }
 
     /// Classifies an end by SPEC §3, from top to bottom; without an outcome it is `NoResponse`.

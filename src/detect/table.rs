@@ -8,7 +8,7 @@ use super::finding::Status;
 use super::index::Index;
 use super::key::Key;
 use super::names::NameId;
-use super::pack::{Brief, Packed, Packer};
+use super::pack::{Brief, Packed, Packer, Plain};
 use super::time::Timestamp;
 use super::token::Token;
 
@@ -33,8 +33,6 @@ pub struct Table {
     len: usize,
     capacity: usize,
     ttl: Duration,
-    /// Nothing expires before this.
-    next_expiry: Timestamp,
     counts: [usize; Status::ALL.len()],
 }
 
@@ -86,12 +84,11 @@ impl Table {
             vacant: NONE,
             newest: NONE,
             oldest: NONE,
-            index: Index::default(),
+            index: Index::new(capacity.get()),
             packer: Packer::new(),
             len: 0,
             capacity: capacity.get(),
             ttl,
-            next_expiry: Timestamp::MIN,
             counts: [0; Status::ALL.len()],
         }
     }
@@ -121,10 +118,26 @@ impl Table {
     pub fn sight(&mut self, slot: Slot, token: &mut Token, now: Timestamp) {
         token.last_seen = now;
         self.nodes[slot.0].last_seen = now;
-        if self.newest != slot.0 {
-            self.unlink(slot.0);
-            self.link(slot.0);
+        self.promote(slot.0);
+    }
+
+    /// The token where it lies, if it is plain, and when it was seen last; whoever changes it
+    /// [renews](Self::renew) it.
+    pub fn plain(&mut self, slot: Slot) -> Option<(&mut Plain, Timestamp)> {
+        let node = &mut self.nodes[slot.0];
+        match &mut node.token {
+            Packed::Plain(plain) => Some((plain, node.last_seen)),
+            _ => None,
         }
+    }
+
+    /// Renews a token that was changed where it lies and had this status.
+    pub fn renew(&mut self, slot: Slot, before: Status, now: Timestamp) {
+        let node = &mut self.nodes[slot.0];
+        node.last_seen = now;
+        self.counts[before as usize] -= 1;
+        self.counts[node.token.status() as usize] += 1;
+        self.promote(slot.0);
     }
 
     /// A token with memory to be used again; see [`Token::renew`].
@@ -140,18 +153,33 @@ impl Table {
     /// Adds a token that is not known; hands back what had to go: an expired token of the same
     /// key, or, in a full table, the token seen longest ago.
     pub fn insert(&mut self, key: Key, token: Box<Token>) -> Option<Removed> {
-        let removed = match self.position(key) {
-            Some(expired) => Some(self.remove(expired)),
-            None if self.len == self.capacity => Some(self.remove(self.oldest)),
-            None => None,
-        };
-        self.counts[token.status as usize] += 1;
+        let expired = self.position(key).map(|expired| self.remove(expired));
+        let last_seen = token.last_seen;
+        let token = self.packer.pack(token);
+        expired.or(self.insert_packed(key, token, last_seen))
+    }
+
+    /// Adds a plain token of a key that the table [does not hold](Self::holds), as [`Self::insert`]
+    /// does.
+    pub fn insert_plain(&mut self, key: Key, plain: Plain, now: Timestamp) -> Option<Removed> {
+        self.insert_packed(key, Packed::Plain(plain), now)
+    }
+
+    /// Whether there is a token of this key, be it expired.
+    pub fn holds(&self, key: Key) -> bool {
+        self.position(key).is_some()
+    }
+
+    fn insert_packed(&mut self, key: Key, token: Packed, last_seen: Timestamp) -> Option<Removed> {
+        let full = self.len == self.capacity;
+        let removed = full.then(|| self.remove(self.oldest));
+        self.counts[token.status() as usize] += 1;
         let node = Node {
             key,
-            last_seen: token.last_seen,
+            last_seen,
             newer: NONE,
             older: NONE,
-            token: self.packer.pack(token),
+            token,
         };
         let at = if self.vacant == NONE {
             self.nodes.push(node)
@@ -161,7 +189,7 @@ impl Table {
             at
         };
         let Self { index, nodes, .. } = self;
-        index.insert(key.hash(), at, nodes.len(), |at| nodes[at].key.hash());
+        index.insert(key.hash(), at, |at| nodes[at].key.hash());
         self.link(at);
         self.len += 1;
         removed
@@ -169,16 +197,8 @@ impl Table {
 
     /// Removes one expired token, if there is one; at most [`SWEEP_MAX`] calls per step make sense.
     pub fn pop_expired(&mut self, now: Timestamp) -> Option<Removed> {
-        if now < self.next_expiry {
-            return None;
-        }
-        match self.poll_expiry() {
-            Some(expiry) if now >= expiry => Some(self.remove(self.oldest)),
-            expiry => {
-                self.next_expiry = expiry.unwrap_or(now + self.ttl);
-                None
-            }
-        }
+        let due = self.poll_expiry().is_some_and(|expiry| now >= expiry);
+        due.then(|| self.remove(self.oldest))
     }
 
     /// When the next token expires, at the earliest.
@@ -225,7 +245,7 @@ impl Table {
     fn remove(&mut self, at: u32) -> Removed {
         self.unlink(at);
         let node = &mut self.nodes[at];
-        self.index.remove(node.key.hash(), at);
+        self.index.remove(node.key.hash(), |other| other == at);
         self.counts[node.token.status() as usize] -= 1;
         let last_seen = node.last_seen;
         let token = if node.token.is_settled() {
@@ -238,6 +258,14 @@ impl Table {
         self.vacant = at;
         self.len -= 1;
         Removed { last_seen, token }
+    }
+
+    /// Moves a node to the front.
+    fn promote(&mut self, at: u32) {
+        if self.newest != at {
+            self.unlink(at);
+            self.link(at);
+        }
     }
 
     /// Makes a node the newest.

@@ -39,34 +39,35 @@ struct Single {
 }
 
 impl Undecided {
-    pub fn new() -> Self {
+    /// For about `capacity` tokens.
+    pub fn new(capacity: usize) -> Self {
         Self {
             singles: Chunks::new(),
             vacant: NONE,
-            index: Index::default(),
+            index: Index::new(capacity),
             several: BTreeMap::new(),
         }
     }
 
     pub fn insert(&mut self, place: Place, token: Key) {
-        if let Some(other) = self.single(place.request) {
-            let other = self.remove_single(other);
+        if let Some(other) = self.take_single(place.request, |_| true) {
             self.several.insert(other.place, other.token);
         } else if self.several_of(place.request).next().is_none() {
-            return self.insert_single(Single { place, token });
+            return self.insert_single(place, token);
         }
         self.several.insert(place, token);
     }
 
     pub fn remove(&mut self, place: &Place) {
-        match self.single(place.request) {
-            Some(at) if self.singles[at].place == *place => {
-                self.remove_single(at);
-            }
-            _ => {
-                self.several.remove(place);
-            }
+        let single = self.take_single(place.request, |single| single.place == *place);
+        if single.is_none() {
+            self.several.remove(place);
         }
+    }
+
+    /// Whether any token with this request is undecided.
+    pub fn contains(&self, request: Key) -> bool {
+        self.single(request).is_some() || self.several_of(request).next().is_some()
     }
 
     /// The tokens with this request that began last, latest first.
@@ -80,6 +81,7 @@ impl Undecided {
     }
 
     fn several_of(&self, request: Key) -> impl DoubleEndedIterator<Item = (&Place, &Key)> {
+        let several = Some(&self.several).filter(|several| !several.is_empty());
         let first = Place {
             request,
             first_start: Timestamp::MIN,
@@ -90,7 +92,9 @@ impl Undecided {
             first_start: Timestamp::MAX,
             order: u64::MAX,
         };
-        self.several.range(first..=last)
+        several
+            .into_iter()
+            .flat_map(move |several| several.range(first..=last))
     }
 
     fn single(&self, request: Key) -> Option<u32> {
@@ -98,8 +102,10 @@ impl Undecided {
         self.index.find(request.hash(), is_it)
     }
 
-    fn insert_single(&mut self, single: Single) {
-        let hash = single.place.request.hash();
+    /// Adds a token whose request [is not known](Self::contains).
+    pub fn insert_single(&mut self, place: Place, token: Key) {
+        let hash = place.request.hash();
+        let single = Single { place, token };
         let at = if self.vacant == NONE {
             self.singles.push(single)
         } else {
@@ -110,14 +116,17 @@ impl Undecided {
         };
         let Self { singles, index, .. } = self;
         let hash_of = |at| singles[at].place.request.hash();
-        index.insert(hash, at, singles.len(), hash_of);
+        index.insert(hash, at, hash_of);
     }
 
-    fn remove_single(&mut self, at: u32) -> Single {
-        let removed = self.singles[at];
-        self.index.remove(removed.place.request.hash(), at);
-        self.singles[at].place.order = u64::from(self.vacant);
+    /// Takes out the single token with this request, if there is one and it is `wanted`.
+    fn take_single(&mut self, request: Key, wanted: impl Fn(&Single) -> bool) -> Option<Single> {
+        let Self { singles, index, .. } = self;
+        let is_it = |at| singles[at].place.request == request && wanted(&singles[at]);
+        let at = index.remove(request.hash(), is_it)?;
+        let removed = singles[at];
+        singles[at].place.order = u64::from(self.vacant);
         self.vacant = at;
-        removed
+        Some(removed)
     }
 }

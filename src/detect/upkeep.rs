@@ -1,18 +1,89 @@
-//! What follows from every change, and what time does to tokens: expiry, eviction, sweeping.
+//! What follows from every change, and what time does to tokens: deadlines, disconnects, expiry, eviction,
+//! sweeping.
 
-use super::Detector;
 use super::finding::{Gap, Observation, ProfileId, Removal, Status, Verdicts};
 use super::judge::Judge;
 use super::key::Key;
+use super::leases::Lease;
 use super::names::Cursor;
 use super::table::{Removed, Table};
+use super::time::Timestamp;
 use super::token::Token;
 use super::undecided::Undecided;
+use super::{ConnectionId, Detector};
 
 /// Tokens whose names are looked at in one step.
 const NAMED_MAX: u32 = 64;
 
 impl Detector {
+    /// Handles the deadlines up to `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp, out: &mut Verdicts) {
+        let now = now.max(self.context.now);
+        if now < self.due {
+            self.context.now = now;
+            return;
+        }
+        while let Some((deadline, id)) = self.context.leases.first()
+            && deadline <= now
+        {
+            let lease = self.context.leases.get(id);
+            self.context.now = self.context.now.max(deadline);
+            self.context.order += 1;
+            let expired = self.with_token(lease.profile, lease.key, out, |judge, token| {
+                token
+                    .position(lease.attempt)
+                    .map(|index| judge.expire(token, index))
+            });
+            if expired.flatten().is_none() {
+                self.context.leases.close(id);
+            }
+        }
+        self.context.now = now;
+        for profile in 0..self.context.profiles.len() {
+            self.settle_due(ProfileId(profile), out);
+            self.sweep(ProfileId(profile), out);
+        }
+        let next = self.poll_timeout().unwrap_or(Timestamp::MAX);
+        self.due = next.min(now + self.shortest);
+    }
+
+    /// The next deadline, if any; it may already be over when much is due at once.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let lease = self.context.leases.first().map(|(deadline, _)| deadline);
+        let settling = self
+            .settling
+            .iter()
+            .filter_map(|queue| queue.front())
+            .map(|(deadline, _)| *deadline);
+        let expiry = self.tables.iter().flatten().filter_map(Table::poll_expiry);
+        lease.into_iter().chain(settling).chain(expiry).min()
+    }
+
+    /// Closes what a stream connection left open.
+    pub fn handle_disconnect(
+        &mut self,
+        connection: ConnectionId,
+        now: Timestamp,
+        out: &mut Verdicts,
+    ) {
+        self.handle_timeout(now, out);
+        let of_connection = self
+            .context
+            .leases
+            .iter()
+            .filter(|lease| lease.connection == Some(connection));
+        let mut open: Vec<Lease> = of_connection.collect();
+        open.sort_by_key(|lease| lease.order);
+        for lease in open {
+            self.context.order += 1;
+            self.with_token(lease.profile, lease.key, out, |judge, token| {
+                if let Some(index) = token.position(lease.attempt) {
+                    judge.orphan(token, index);
+                }
+            });
+        }
+    }
+
     /// Waits one more lease for the outcome of a lifecycle that is worth a span.
     pub(super) fn settle_later(&mut self, id: ProfileId, key: Key) {
         let deadline = self.context.now + self.context.profiles[id.0].lease;

@@ -1,7 +1,7 @@
 //! The detector itself, driven as offline analysis drives it, with its answers in the reference model's words.
 
 use oncewatch::detect::event::{Event, Reason};
-use oncewatch::detect::finding::{Gap, Observation, Verdicts};
+use oncewatch::detect::finding::{Gap, Observation, ProfileId, Verdicts};
 use oncewatch::detect::profile::profiles;
 use oncewatch::detect::verdict::Severity;
 use oncewatch::detect::{Detector, Options, Source, Trace};
@@ -15,12 +15,7 @@ const LINE_BYTES_MAX: usize = 16 << 10;
 pub fn judge(lines: &[String], own: &[Profile], trace: Trace) -> Outcome {
     let overrides = toml_of(own).parse().expect("profiles as TOML");
     let profiles = profiles(&overrides, None).expect("profiles");
-    let options = Options {
-        detail: Severity::Info,
-        trace,
-        hash_key: [7; 16],
-    };
-    let mut detector = Detector::new(profiles, options);
+    let mut detector = Both::new(profiles, trace);
     let mut outcome = Outcome::default();
     let mut out = Verdicts::default();
     for line in lines.iter().filter(|line| !line.trim().is_empty()) {
@@ -39,21 +34,72 @@ pub fn judge(lines: &[String], own: &[Profile], trace: Trace) -> Outcome {
             reject(&mut outcome, Reason::MissingField);
             continue;
         };
-        out.clear();
-        detector.handle_event(&event, Source::default(), at, &mut out);
-        collect(&detector, &event, &out, &mut outcome);
+        let judge = |detector: &mut Detector, out: &mut Verdicts| {
+            detector.handle_event(&event, Source::default(), at, out);
+        };
+        detector.step(&mut out, judge);
+        collect(&detector.told, &event, &out, &mut outcome);
         // Sweeping is spread over steps on purpose; the model removes everything at once.
         while out
             .observations
             .iter()
             .any(|o| matches!(o, Observation::Removed(..)))
         {
-            out.clear();
-            detector.handle_timeout(at, &mut out);
-            collect(&detector, &event, &out, &mut outcome);
+            detector.step(&mut out, |detector, out| detector.handle_timeout(at, out));
+            collect(&detector.told, &event, &out, &mut outcome);
         }
     }
     outcome
+}
+
+/// A detector that tells every verdict, and one that tells findings only, as the sidecar's does: what
+/// is healthy goes a short way there, which must lead to the same place.
+struct Both {
+    told: Detector,
+    quiet: Detector,
+    of_quiet: Verdicts,
+}
+
+impl Both {
+    fn new(profiles: Vec<oncewatch::detect::profile::Profile>, trace: Trace) -> Self {
+        let options = |detail| Options {
+            detail,
+            trace,
+            hash_key: [7; 16],
+        };
+        Self {
+            told: Detector::new(profiles.clone(), options(Severity::Info)),
+            quiet: Detector::new(profiles, options(Severity::Warning)),
+            of_quiet: Verdicts::default(),
+        }
+    }
+
+    /// Gives both the same input.
+    fn step(&mut self, out: &mut Verdicts, input: impl Fn(&mut Detector, &mut Verdicts)) {
+        let Self {
+            told,
+            quiet,
+            of_quiet,
+        } = self;
+        out.clear();
+        of_quiet.clear();
+        input(told, out);
+        input(quiet, of_quiet);
+        assert_eq!(of_quiet.observations, out.observations);
+        assert_eq!(of_quiet.settled, out.settled);
+        assert_eq!(of_quiet.confirmed.len(), out.confirmed.len());
+        // Findings are numbered as they are told.
+        for finding in out.findings.iter_mut().chain(&mut of_quiet.findings) {
+            finding.id = 0;
+        }
+        let findings = out.findings.iter();
+        let findings = findings.filter(|finding| finding.verdict.is_finding());
+        assert!(of_quiet.findings.iter().eq(findings));
+        assert_eq!(quiet.poll_timeout(), told.poll_timeout());
+        for id in (0..told.profiles().len()).map(ProfileId) {
+            assert_eq!(quiet.counts(id), told.counts(id));
+        }
+    }
 }
 
 fn reject(outcome: &mut Outcome, reason: Reason) {
@@ -113,12 +159,7 @@ fn collect(detector: &Detector, event: &Event<'_>, out: &Verdicts, outcome: &mut
         }
     }
     let counted: usize = (0..detector.profiles().len())
-        .map(|id| {
-            detector
-                .counts(oncewatch::detect::finding::ProfileId(id))
-                .iter()
-                .sum::<usize>()
-        })
+        .map(|id| detector.counts(ProfileId(id)).iter().sum::<usize>())
         .sum();
     assert!(counted < 1 << 20, "a status count went below zero");
 }

@@ -290,14 +290,15 @@ const POWERS_OF_TEN: [f64; 18] = [
 fn special(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    // The high bit of each byte below `limit`, and perhaps of some after the first such byte.
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
+    // The high bit of each byte below `limit`, and perhaps of some after the first such byte and of
+    // those that have it themselves.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit));
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let quote = below(word ^ (ONES * u64::from(b'"')), 1);
         let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let found = quote | backslash | below(word, 0x20);
+        let found = (quote | backslash | below(word, 0x20)) & !word & HIGHS;
         if found != 0 {
             return Some(index * 8 + found.trailing_zeros() as usize / 8);
         }

@@ -1,5 +1,7 @@
 //! A token with one call and one attempt in 80 bytes.
 
+mod direct;
+
 use crate::detect::finding::Status;
 use crate::detect::key::Key;
 use crate::detect::leases::LeaseId;
@@ -21,7 +23,7 @@ use crate::detect::verdict::Verdict;
 /// the start's, or, of an end without a start, as that of the first event, which it was. Nobody can
 /// tell: it is compared with the orders of other inputs about this token only, of which the start was
 /// before it and all others come after it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plain {
     text: [u8; 16],
     call: [u8; 16],
@@ -81,6 +83,10 @@ impl Flags {
         self.0 |= value << first;
     }
 
+    fn clear(&mut self, (first, bits): Field) {
+        self.0 &= !(((1 << bits) - 1) << first);
+    }
+
     fn get(self, (first, bits): Field) -> u32 {
         self.0 >> first & ((1 << bits) - 1)
     }
@@ -108,23 +114,12 @@ impl Plain {
             Some(id) => id.compact().map(|(form, id)| (u32::from(form), id))?,
         };
         flags.set(CALL_FORM, call_form);
-        let client = match call.client {
-            None => 0,
-            Some(id) => id.small(0xfffe)? + 1,
-        };
-        let limit = call.max_attempts.unwrap_or_default();
-        if attempt.number > 15 || limit > 15 || call.max_attempts == Some(0) {
-            return None;
-        }
-        if token.born > ORDER_MAX {
-            return None;
-        }
         Some(Self {
             text,
             call: call_id,
             fp: attempt.print.fp.unwrap_or_default(),
             raw: attempt.print.raw.map_or(0, |raw| raw.0),
-            order_and_client: token.born << 16 | u64::from(client),
+            order_and_client: order_and_client(token.born, call.client)?,
             age: micros(token.life.first_start, token.last_seen)?,
             progress: match attempt.progress {
                 Progress::Open(lease) => lease.0,
@@ -132,7 +127,7 @@ impl Plain {
             },
             flags,
             ended: call.ended,
-            numbers: (limit << 4 | attempt.number) as u8,
+            numbers: numbers(attempt.number, call.max_attempts)?,
             api: token.api.small(255)? as u8,
             scope: token.scope.small(255)? as u8,
         })
@@ -407,6 +402,19 @@ fn pack_life(token: &Token, attempt: &Attempt) -> Option<Flags> {
     flags.set(END_SEEN, u32::from(attempt.end_seen));
     flags.set(UNITS, attempt.units as u32);
     Some(flags)
+}
+
+fn order_and_client(order: u64, client: Option<NameId>) -> Option<u64> {
+    let client = match client {
+        None => 0,
+        Some(id) => id.small(0xfffe)? + 1,
+    };
+    (order <= ORDER_MAX).then_some(order << 16 | u64::from(client))
+}
+
+fn numbers(attempt: u64, limit: Option<u64>) -> Option<u8> {
+    let usual = attempt <= 15 && limit.is_none_or(|limit| (1..=15).contains(&limit));
+    usual.then(|| (limit.unwrap_or_default() << 4 | attempt) as u8)
 }
 
 /// From `start` to `end`, if that is not before it and fits.

@@ -1,7 +1,7 @@
 //! Attempts and the calls they belong to.
 
 use crate::detect::event::Event;
-use crate::detect::key::Key;
+use crate::detect::key::{Key, Keys};
 use crate::detect::leases::LeaseId;
 use crate::detect::names::NameId;
 use crate::detect::profile::Class;
@@ -26,11 +26,11 @@ pub struct Raw(pub u64);
 
 impl Print {
     /// As an event tells it.
-    pub fn of(event: &Event<'_>, secret: &[u8; 16]) -> Self {
+    pub fn of(event: &Event<'_>, keys: &Keys) -> Self {
         let (fp, raw) = (event.fp.as_deref(), event.fp_raw.as_deref());
         Self {
-            fp: fp.map(|fp| Key::new(secret, [&event.api, &event.scope, fp])),
-            raw: raw.map(|raw| Raw(Key::new(secret, [raw, "", ""]).hash())),
+            fp: fp.map(|fp| keys.key(fp)),
+            raw: raw.map(|raw| Raw(keys.key(raw).hash())),
         }
     }
 }
