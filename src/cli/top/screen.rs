@@ -18,6 +18,8 @@ use ratatui::crossterm::terminal::{
 use ratatui::crossterm::{execute, style::ResetColor};
 use ratatui::layout::Rect;
 use ratatui::{TerminalOptions, Viewport};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, getpgid, getpid, getppid, getsid, kill_process};
 use tokio::sync::mpsc;
 
@@ -177,16 +179,24 @@ impl Drop for Keys {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.events.close();
-        if let Some(thread) = self.thread.take() {
-            // It panicked: the hook has told so.
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // Reading a terminal that went away meanwhile may never end: then the process ends without it.
+        for _ in 0..4 {
+            if thread.is_finished() {
+                // It panicked: the hook has told so.
+                let _ = thread.join();
+                return;
+            }
+            std::thread::sleep(KEY_WAIT / 2);
         }
     }
 }
 
 fn read_keys(sender: &mpsc::Sender<Event>, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        let event = match event::poll(KEY_WAIT) {
+    while !stop.load(Ordering::Relaxed) && wait_for_key() {
+        let event = match event::poll(Duration::ZERO) {
             Ok(true) => event::read(),
             Ok(false) => continue,
             Err(error) => Err(error),
@@ -196,5 +206,19 @@ fn read_keys(sender: &mpsc::Sender<Event>, stop: &AtomicBool) {
         if sender.blocking_send(event).is_err() {
             return;
         }
+    }
+}
+
+/// Waits a little for a key; `false`: the terminal is gone. crossterm itself would read a terminal that
+/// is gone again and again without end.
+fn wait_for_key() -> bool {
+    let stdin = io::stdin();
+    let mut terminal = [PollFd::new(&stdin, PollFlags::IN)];
+    match poll(&mut terminal, Timespec::try_from(KEY_WAIT).ok().as_ref()) {
+        Ok(_) => {
+            let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+            !terminal[0].revents().intersects(gone)
+        }
+        Err(error) => error == Errno::INTR,
     }
 }
