@@ -72,7 +72,11 @@ class Terminal:
         """The screen, once all parts are on it and none of `absent`."""
         def ready():
             screen = self.screen()
-            return screen if all(p in screen for p in parts) and not any(p in screen for p in absent) else None
+            if not all(p in screen for p in parts) or any(p in screen for p in absent):
+                return None
+            # A frame that is being written is not what a reader sees.
+            time.sleep(0.1)
+            return screen if screen == self.screen() else None
         return wait_for(lambda: f"{parts} without {absent} on\n{self.screen()}", ready)
 
     def result(self, line):

@@ -266,7 +266,7 @@ fn every_view_is_complete_at_80_by_24() {
             "4",
             &[
                 "window has passed: for all APIs in 7 min 55 s",
-                "3 events could not be used.",
+                "at 22:21:15. 3 events could not",
                 "Clients connected     5",
                 "dynamodb.TransactWriteItems",
                 "in 7 min 55 s",
