@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -72,7 +73,11 @@ class Terminal:
         """The screen, once all parts are on it and none of `absent`."""
         def ready():
             screen = self.screen()
-            return screen if all(p in screen for p in parts) and not any(p in screen for p in absent) else None
+            if not all(p in screen for p in parts) or any(p in screen for p in absent):
+                return None
+            # A frame that is being written is not what a reader sees.
+            time.sleep(0.1)
+            return screen if screen == self.screen() else None
         return wait_for(lambda: f"{parts} without {absent} on\n{self.screen()}", ready)
 
     def result(self, line):
@@ -87,7 +92,10 @@ class Terminal:
 class Program:
     """A sidecar; its output is read all the time, so that it never waits for us."""
 
+    made = []
+
     def __init__(self, directory, *arguments):
+        Program.made.append(self)
         environment = {"PATH": os.environ["PATH"], "TMPDIR": str(directory)}
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
         self.process = subprocess.Popen([BIN, *arguments], env=environment, text=True, **output)
@@ -103,7 +111,9 @@ class Program:
         return wait_for(lambda: f"{pattern} in {self.output}", lambda: re.search(pattern, self.output))
 
     def end(self):
-        self.process.terminate()
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.send_signal(signal.SIGCONT)
         self.process.wait(PATIENCE_S)
         self.reader.join(PATIENCE_S)
 
@@ -177,3 +187,11 @@ def top(terminal):
         return screen
 
     return make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_stays():
+    """Ends the sidecars that a failed test left."""
+    yield
+    for program in Program.made:
+        program.end()

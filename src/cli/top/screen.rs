@@ -29,6 +29,8 @@ use super::state::State;
 
 /// Terminals that do not know their size.
 const USUAL_SIZE: (u16, u16) = (80, 24);
+/// Room for a whole frame, so that it is written at once.
+const FRAME_BYTES: usize = 64 << 10;
 /// How long the end may wait for the thread that reads keys.
 const KEY_WAIT: Duration = Duration::from_millis(100);
 /// Keys that wait to be handled; more wait in the terminal.
@@ -65,7 +67,7 @@ impl Screen {
         let options = TerminalOptions {
             viewport: Viewport::Fixed(area),
         };
-        let backend = CrosstermBackend::new(BufWriter::new(output()?));
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, output()?));
         let terminal = Terminal::with_options(backend, options)?;
         // From here on the terminal is given back, even if taking it over fails half-way.
         let screen = Self { terminal, area };

@@ -165,7 +165,7 @@ fn facts(summary: &Summary, now: f64, paper: &Paper) -> Vec<Line<'static>> {
         "full" => "sent".to_owned(),
         _ => summary.token_display.to_string(),
     };
-    let up = span(now - summary.observation_start);
+    let up = brief(now - summary.observation_start);
     let facts = [
         (
             "Watching since",
