@@ -14,7 +14,7 @@ use crate::detect::time::Timestamp;
 use crate::detect::{Candidate, Place, Selection, TokenSummary};
 use crate::edge::display::TokenDisplay;
 
-/// Tokens hashed for one search of a list: some 0.2 s of one processor.
+/// Tokens hashed for one search of a list: some 60 ms of one processor.
 const HASHED_MAX: usize = 262_144;
 /// Tokens read in full under one lock.
 const READ_MAX: usize = 64;
