@@ -180,6 +180,20 @@ class SenderTest {
         assertEquals(15, starts);
     }
 
+    /** What waits is cut to its limit, so that the buffer's limit is one of memory too. */
+    @Test
+    void waitingEventsKeepNoLongTexts() {
+        String huge = "\u00e9".repeat(1 << 20);
+        Call call = new Call("a", "c", "", TokenOrigin.CALLER);
+        Answer answer = Answer.of(Outcome.ERROR).error(huge).requestId(huge);
+        assertEquals(2 * 64, answer.textBytes());
+        Event plain = new Event.End(call, 1, Answer.of(Outcome.ERROR), -1);
+        assertEquals(plain.bytes + 2 * 64, new Event.End(call, 1, answer, -1).bytes);
+        assertEquals(plain.bytes + 2 * 64, new Event.CallEnd(call, 1, answer, -1).bytes);
+        assertEquals(plain.bytes + 128, new Event.Start(call, 1, 1, huge).bytes);
+        assertEquals("", Line.clipped(huge, 1), "a half character");
+    }
+
     private record BodyOf(byte[] bytes) implements Call.Body {
         @Override
         public int length() {

@@ -37,7 +37,7 @@ final class ErrorAnswer {
     void complete() {
         try {
             Answer answer = SdkCall.answer(Outcome.ERROR, response);
-            answer.error = code();
+            answer.error(code());
             attempt.end(answer, true);
         } catch (Throwable failure) {
             sender.countFailure(failure);

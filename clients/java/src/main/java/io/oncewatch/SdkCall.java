@@ -131,9 +131,9 @@ final class SdkCall {
         Answer answer = Answer.of(outcome);
         if (response != null) {
             answer.httpStatus = response.statusCode();
-            answer.requestId = response.firstMatchingHeader("x-amzn-RequestId")
+            answer.requestId(response.firstMatchingHeader("x-amzn-RequestId")
                     .or(() -> response.firstMatchingHeader("x-amz-request-id"))
-                    .orElse(null);
+                    .orElse(null));
         }
         return answer;
     }
@@ -142,9 +142,8 @@ final class SdkCall {
         Progress attempt = last.get();
         if (attempt != null && failure instanceof AwsServiceException answered) {
             Answer answer = Answer.of(Outcome.ERROR);
-            answer.error = answered.awsErrorDetails() == null ? null : answered.awsErrorDetails().errorCode();
-            answer.httpStatus = answered.statusCode();
-            answer.requestId = answered.requestId();
+            answer.error(answered.awsErrorDetails() == null ? null : answered.awsErrorDetails().errorCode());
+            answer.httpStatus(answered.statusCode()).requestId(answered.requestId());
             attempt.end(answer, false);
         }
         ends();
