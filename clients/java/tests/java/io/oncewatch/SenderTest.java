@@ -213,8 +213,8 @@ class SenderTest {
         }
 
         @Override
-        public byte[] read() throws java.io.IOException {
-            throw new java.io.IOException("unreadable");
+        public byte[] read() {
+            throw new AssertionError("unreadable");
         }
     }
 
@@ -386,11 +386,17 @@ class SenderTest {
     void anEventThatCannotBeWrittenDoesNotStopTheOthers() throws Exception {
         Collector collector = sidecar.collector();
         Call broken = new Call("a", "c", "", TokenOrigin.CALLER);
+        broken.token = "broken";
         broken.body(new UnreadableBody(), "client");
-        new Progress(sidecar.sender, broken, 1, true).start(1, null);
+        Progress lost = new Progress(sidecar.sender, broken, 1, true);
+        lost.start(1, null);
+        lost.end(Answer.of(Outcome.OK), true);
         report("good");
-        collector.await(3);
+        collector.await(4);
+        assertEquals(List.of("good", "good", "good"), tokens(collector));
+        assertEquals(3, collector.of("client_report").get(0).get("dropped").asInt());
         assertEquals(1, Oncewatch.stats().failures());
         idle();
+        assertEquals(3, Oncewatch.stats().sent());
     }
 }

@@ -66,8 +66,14 @@ final class SdkCall {
             last.set(Progress.unobserved(sender, number, false));
             return;
         }
-        if (call == null) {
-            describe(invocationId);
+        try {
+            if (call == null) {
+                describe(invocationId);
+            }
+        } catch (Throwable failure) {
+            sender.countFailure(failure);
+            last.set(Progress.unobserved(sender, number, false));
+            return;
         }
         Progress attempt = new Progress(sender, call, number, false);
         last.set(attempt);

@@ -209,10 +209,15 @@ final class Sender {
             int whole = lines.length();
             try {
                 event.write(lines, settings.client);
-                dataEvents += lines.length() > whole ? 1 : 0;
-            } catch (RuntimeException | StackOverflowError failure) {
+                if (lines.length() > whole) {
+                    dataEvents++;
+                } else if (event.call.failed()) {
+                    buffer.countDropped(1);
+                }
+            } catch (Throwable failure) {
                 countFailure(failure);
                 lines.truncate(whole);
+                buffer.countDropped(1);
             }
         }
         offset = 0;
@@ -289,7 +294,8 @@ final class Sender {
         for (int index = offset; index < data.length; index++) {
             lines += data[index] == '\n' ? 1 : 0;
         }
-        int lost = Math.max(lines - (reporting > 0 ? 1 : 0), 0);
+        // No text, but events: it could not be made of them.
+        int lost = data.length == 0 ? dataEvents : Math.max(lines - (reporting > 0 ? 1 : 0), 0);
         buffer.countDropped(lost);
         sent.addAndGet(dataEvents - lost);
         finishBatch();
