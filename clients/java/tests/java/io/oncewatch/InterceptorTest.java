@@ -23,6 +23,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import software.amazon.awssdk.core.SdkRequest;
 import software.amazon.awssdk.core.exception.ApiCallTimeoutException;
 import software.amazon.awssdk.core.exception.SdkClientException;
 import software.amazon.awssdk.core.interceptor.Context;
@@ -84,6 +85,20 @@ class InterceptorTest {
         double duration = events.get(1).get("duration_ms").asDouble();
         assertTrue(duration > 0 && duration <= events.get(2).get("duration_ms").asDouble(), events.toString());
         assertEquals(1, events.get(2).get("attempts").asInt());
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aTokenByAnInterceptorOfTheApplicationIsTheCallers(Clients kind) throws Exception {
+        kind.transact(stub.url, Clients.request(null), o -> o.addExecutionInterceptor(new ExecutionInterceptor() {
+            @Override
+            public SdkRequest modifyRequest(Context.ModifyRequest context, ExecutionAttributes attributes) {
+                return ((TransactWriteItemsRequest) context.request()).toBuilder().clientRequestToken("stable").build();
+            }
+        }));
+        JsonNode start = collector.await(3).get(0);
+        assertEquals("stable", start.get("token").asText());
+        assertEquals("caller", start.get("token_origin").asText());
     }
 
     @Test

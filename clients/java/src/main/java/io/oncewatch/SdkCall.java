@@ -12,11 +12,11 @@ final class SdkCall {
     private final Sender sender;
     private final String api;
     private final String scope;
-    private final TokenOrigin tokenOrigin;
     private final String traceparent;
     private final long startedNanos = System.nanoTime();
     private final Last last = new Last();
     private RequestBody body;
+    private TokenOrigin tokenOrigin;
     private Call call;
     private OpenHandles.Handle handle;
 
@@ -40,19 +40,19 @@ final class SdkCall {
         }
     }
 
-    SdkCall(OncewatchInterceptor owner, Sender sender, String api, String scope, TokenOrigin tokenOrigin) {
+    SdkCall(OncewatchInterceptor owner, Sender sender, String api, String scope) {
         this.owner = owner;
         this.sender = sender;
         this.api = api;
         this.scope = scope;
-        this.tokenOrigin = tokenOrigin;
         // Later hooks of an asynchronous client run in threads that know nothing of the caller's span.
         this.traceparent = TraceContext.traceparent();
     }
 
     /** The body as the SDK wrote it: it can be read again and again, which a body by another interceptor may not be. */
-    synchronized void marshalled(RequestBody body) {
+    synchronized void marshalled(RequestBody body, TokenOrigin tokenOrigin) {
         this.body = body;
+        this.tokenOrigin = tokenOrigin;
     }
 
     /** {@code header} is {@code amz-sdk-request}: {@code attempt=1; max=4}. */
