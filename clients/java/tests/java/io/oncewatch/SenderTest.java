@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -148,6 +149,28 @@ class SenderTest {
                 },
                 () -> "all accounted for: " + tokens(collector).size() + " came, " + dropped + " dropped");
         assertEquals("token-0", tokens(collector).get(0), "the newest are dropped, not the oldest");
+    }
+
+    @Test
+    void flushTakesAnyDuration() throws Exception {
+        ServerSocketChannel listener = Collector.listen(sidecar.socket);
+        sidecar.renew(settings -> settings.sendBufferBytes = 4608);
+        for (int index = 0; index < 30; index++) {
+            report("x".repeat(400));
+        }
+        assertFalse(Oncewatch.flush(null));
+        assertFalse(Oncewatch.flush(ChronoUnit.FOREVER.getDuration().negated()));
+        SocketChannel connection = listener.accept();
+        Collector.daemon(() -> {
+            try {
+                while (connection.read(ByteBuffer.allocate(4096)) >= 0) {}
+            } catch (java.io.IOException closed) {
+                // The test is over.
+            }
+        });
+        assertTrue(Oncewatch.flush(ChronoUnit.FOREVER.getDuration()));
+        connection.close();
+        listener.close();
     }
 
     @Test

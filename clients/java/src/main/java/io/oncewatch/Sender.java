@@ -94,7 +94,7 @@ final class Sender {
 
     /** Waits until everything queued is written; false if the time is over before. */
     boolean flush(Duration timeout) {
-        long deadline = System.nanoTime() + timeout.toNanos();
+        long deadline = System.nanoTime() + nanos(timeout);
         while (buffer.pending() > 0) {
             if (thread == null || System.nanoTime() - deadline >= 0) {
                 return false;
@@ -109,11 +109,27 @@ final class Sender {
         return true;
     }
 
-    /** An error inside this library, kept from the application. */
+    private static long nanos(Duration timeout) {
+        if (timeout == null) {
+            return FLUSH.toNanos();
+        }
+        try {
+            return Math.max(timeout.toNanos(), 0);
+        } catch (ArithmeticException outOfRange) {
+            return timeout.isNegative() ? 0 : Long.MAX_VALUE;
+        }
+    }
+
+    /** An error inside this library or in the application's lambda, kept from the application. */
     void countFailure(Throwable failure) {
         failures.incrementAndGet();
-        String text = failure.toString();
-        lastFailure = text.substring(0, Math.min(text.length(), 200));
+        String text = null;
+        try {
+            text = failure.toString();
+        } catch (Throwable alsoFailed) {
+            // The exception may be the application's own, with a toString() that throws.
+        }
+        lastFailure = text == null ? failure.getClass().getName() : text.substring(0, Math.min(text.length(), 200));
     }
 
     Stats stats() {
