@@ -197,6 +197,23 @@ class InterceptorTest {
                 texts(collector.await(9).stream().filter(e -> e.get("type").asText().equals("call_end")).toList(), "error"));
     }
 
+    /** The first answer is that of a retried attempt: nothing but its status is known. */
+    @ParameterizedTest
+    @EnumSource
+    void aCodeBehindALongMessageComesFromTheException(Clients kind) throws Exception {
+        DynamoStub.Step step = new DynamoStub.Step(400, Map.of(), "{\"message\":\"" + "x".repeat(600_000)
+                + "\",\"__type\":\"com.amazonaws.dynamodb.v20120810#TransactionInProgressException\"}", null, 0);
+        stub.script.addAll(List.of(step, step));
+        assertThrows(DynamoDbException.class, () ->
+                kind.transact(stub.url, Clients.request("t"), Clients.attempts(2, null)));
+        List<JsonNode> events = collector.await(5);
+        assertEquals(List.of("null", "error", "null", "error", "error"), texts(events, "outcome"));
+        assertEquals(List.of("null", "400", "null", "400", "400"), texts(events, "http_status"));
+        assertEquals(
+                List.of("null", "null", "null", "TransactionInProgressException", "TransactionInProgressException"),
+                texts(events, "error"));
+    }
+
     @Test
     void onTheClassPathAndExplicitlyIsOnce() throws Exception {
         Clients.SYNC.transact(

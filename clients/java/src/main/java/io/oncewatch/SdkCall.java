@@ -59,7 +59,7 @@ final class SdkCall {
     synchronized void attemptBegins(String invocationId, String header) {
         Progress former = last.get();
         if (former != null) {
-            former.end(Answer.of(Outcome.NO_RESPONSE), false);
+            former.endAsKnown();
         }
         int number = Math.max(number(header, "attempt="), former == null ? 1 : former.number() + 1);
         if (!sender.accepting() || body == null) {
