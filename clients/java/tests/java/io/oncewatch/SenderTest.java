@@ -325,6 +325,23 @@ class SenderTest {
     }
 
     @Test
+    void theSocketBehindALinkIsReplacedWhileTheOldServerLives() throws Exception {
+        Path target = sidecar.directory.resolve("t");
+        Files.createSymbolicLink(sidecar.socket, target);
+        Collector old = new Collector(target);
+        report("one");
+        old.await(3);
+        Files.move(target, sidecar.directory.resolve("old"));
+        Collector fresh = new Collector(target);
+        sidecar.sender.retryNow();
+        report("two");
+        fresh.await(3);
+        assertEquals(3, old.events().size());
+        old.leave();
+        fresh.leave();
+    }
+
+    @Test
     void aSocketFileLeftByADeadSidecarIsOff() throws Exception {
         new Collector(sidecar.socket).leave();
         assertTrue(Files.exists(sidecar.socket));
