@@ -60,7 +60,7 @@ class SenderTest {
         report("too early");
         assertEquals(36, Oncewatch.stats().dropped(), "looked again before its time");
         assertFalse(Oncewatch.stats().connected());
-        sidecar.sender.retryNow();
+        sidecar.passTime(Duration.ofSeconds(5));
         report("after");
         collector.await(4);
         assertEquals(List.of("after", "after", "after"), tokens(collector));
@@ -316,7 +316,7 @@ class SenderTest {
         old.await(3);
         Files.delete(sidecar.socket);
         Collector fresh = sidecar.collector();
-        sidecar.sender.retryNow();
+        sidecar.passTime(Duration.ofSeconds(1));
         report("two");
         fresh.await(3);
         assertEquals(List.of("two", "two", "two"), tokens(fresh));
@@ -333,7 +333,7 @@ class SenderTest {
         old.await(3);
         Files.move(target, sidecar.directory.resolve("old"));
         Collector fresh = new Collector(target);
-        sidecar.sender.retryNow();
+        sidecar.passTime(Duration.ofSeconds(1));
         report("two");
         fresh.await(3);
         assertEquals(3, old.events().size());

@@ -138,7 +138,7 @@ public final class Oncewatch {
         return sender;
     }
 
-    /** For tests. */
+    /** Package-private for tests. */
     static void use(Sender other) {
         sender = other;
     }

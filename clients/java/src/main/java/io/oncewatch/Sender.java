@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 
 /**
@@ -35,6 +36,8 @@ final class Sender {
         Duration writeTimeout = Duration.ofSeconds(1);
         /** 0: as the system has it. A small one makes the kernel take parts of lines. */
         int sendBufferBytes;
+        /** For when to look for a socket again; durations of calls are real ones. */
+        LongSupplier nanoTime = System::nanoTime;
         ThreadFactory threads = Sender::daemon;
         String client = ClientName.ofThisProcess();
     }
@@ -47,7 +50,7 @@ final class Sender {
     private final AtomicBoolean starting = new AtomicBoolean();
     private volatile String lastFailure;
     private volatile Thread thread;
-    /** {@code System.nanoTime()} until which nothing is tried; 0 = not off. */
+    /** The {@link #now} until which nothing is tried; 0 = not off. */
     private volatile long offUntilNanos;
 
     private volatile Connection connection;
@@ -71,7 +74,7 @@ final class Sender {
 
     private boolean isOff() {
         long until = offUntilNanos;
-        return until != 0 && until - System.nanoTime() > 0;
+        return until != 0 && until - now() > 0;
     }
 
     /** Queues one event; false if it was dropped (and counted). */
@@ -137,22 +140,12 @@ final class Sender {
                 connection != null, sent.get(), buffer.pending(), buffer.dropped(), failures.get(), lastFailure);
     }
 
+    /** Package-private for tests. */
     int occupiedBytes() {
         return buffer.occupiedBytes();
     }
 
-    /** For tests: the time to try again, and to look for another socket file, has come. */
-    void retryNow() {
-        if (offUntilNanos != 0) {
-            offUntilNanos = System.nanoTime();
-        }
-        Connection current = connection;
-        if (current != null) {
-            current.forgetCheck();
-        }
-    }
-
-    /** For tests: whether a write has ended within a line. Only meaningful while the sidecar does not read. */
+    /** Package-private for tests: whether a write has ended within a line, while the sidecar does not read. */
     boolean midLine() {
         return offset > 0 && offset < data.length && data[offset - 1] != '\n';
     }
@@ -206,7 +199,7 @@ final class Sender {
     /** Writes everything that is queued, or turns off. */
     private void pump() {
         while (offset < data.length || load()) {
-            if (connection != null && connection.isReplaced()) {
+            if (connection != null && connection.isReplaced(now())) {
                 disconnect();
             }
             if (connection == null && !connect()) {
@@ -255,7 +248,7 @@ final class Sender {
         } catch (IOException lost) {
             long since = connection.sinceNanos;
             disconnect();
-            if (System.nanoTime() - since < settings.lived.toNanos()) {
+            if (now() - since < settings.lived.toNanos()) {
                 turnOff();
             }
             return;
@@ -284,7 +277,7 @@ final class Sender {
             if (path == null) {
                 return false;
             }
-            connection = Connection.open(path, settings.sendBufferBytes);
+            connection = Connection.open(path, settings.sendBufferBytes, now());
         } catch (IOException | UnsupportedOperationException | IllegalArgumentException absent) {
             return false;
         }
@@ -318,8 +311,12 @@ final class Sender {
         buffer.discard();
     }
 
-    private static long offTime() {
-        long until = System.nanoTime() + CONNECT_INTERVAL_NANOS;
+    private long now() {
+        return settings.nanoTime.getAsLong();
+    }
+
+    private long offTime() {
+        long until = now() + CONNECT_INTERVAL_NANOS;
         return until == 0 ? 1 : until;
     }
 }
