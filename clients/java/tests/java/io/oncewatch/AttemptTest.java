@@ -239,6 +239,24 @@ class AttemptTest {
     }
 
     @Test
+    @Tag("provokes-failures")
+    void errorsInTheApplicationsLambdasDoNotComeBack() throws Exception {
+        Collector collector = sidecar.collector();
+        class Unprintable extends RuntimeException {
+            @Override
+            public String toString() {
+                throw new IllegalStateException("in toString");
+            }
+        }
+        Attempt attempt = Oncewatch.begin("default", "t", o -> { throw new AssertionError("mine"); });
+        assertTrue(Oncewatch.stats().lastFailure().contains("mine"));
+        attempt.end(Outcome.OK, a -> { throw new Unprintable(); });
+        assertEquals(2, Oncewatch.stats().failures());
+        assertTrue(Oncewatch.stats().lastFailure().contains("Unprintable"));
+        assertEquals(List.of("null", "ok", "ok"), texts(collector.await(3), "outcome"));
+    }
+
+    @Test
     void aLargeBodyTakesNoRoomInTheBuffer() throws Exception {
         Collector collector = sidecar.collector();
         collector.paused = true;

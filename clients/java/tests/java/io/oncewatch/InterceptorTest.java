@@ -23,6 +23,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import software.amazon.awssdk.core.SdkRequest;
 import software.amazon.awssdk.core.exception.ApiCallTimeoutException;
 import software.amazon.awssdk.core.exception.SdkClientException;
 import software.amazon.awssdk.core.interceptor.Context;
@@ -84,6 +85,20 @@ class InterceptorTest {
         double duration = events.get(1).get("duration_ms").asDouble();
         assertTrue(duration > 0 && duration <= events.get(2).get("duration_ms").asDouble(), events.toString());
         assertEquals(1, events.get(2).get("attempts").asInt());
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void aTokenByAnInterceptorOfTheApplicationIsTheCallers(Clients kind) throws Exception {
+        kind.transact(stub.url, Clients.request(null), o -> o.addExecutionInterceptor(new ExecutionInterceptor() {
+            @Override
+            public SdkRequest modifyRequest(Context.ModifyRequest context, ExecutionAttributes attributes) {
+                return ((TransactWriteItemsRequest) context.request()).toBuilder().clientRequestToken("stable").build();
+            }
+        }));
+        JsonNode start = collector.await(3).get(0);
+        assertEquals("stable", start.get("token").asText());
+        assertEquals("caller", start.get("token_origin").asText());
     }
 
     @Test
@@ -180,6 +195,23 @@ class InterceptorTest {
         assertEquals(3, stub.requests.size());
         assertEquals(List.of("TransactionCanceledException", "IdempotentParameterMismatchException", "null"),
                 texts(collector.await(9).stream().filter(e -> e.get("type").asText().equals("call_end")).toList(), "error"));
+    }
+
+    /** The first answer is that of a retried attempt: nothing but its status is known. */
+    @ParameterizedTest
+    @EnumSource
+    void aCodeBehindALongMessageComesFromTheException(Clients kind) throws Exception {
+        DynamoStub.Step step = new DynamoStub.Step(400, Map.of(), "{\"message\":\"" + "x".repeat(600_000)
+                + "\",\"__type\":\"com.amazonaws.dynamodb.v20120810#TransactionInProgressException\"}", null, 0);
+        stub.script.addAll(List.of(step, step));
+        assertThrows(DynamoDbException.class, () ->
+                kind.transact(stub.url, Clients.request("t"), Clients.attempts(2, null)));
+        List<JsonNode> events = collector.await(5);
+        assertEquals(List.of("null", "error", "null", "error", "error"), texts(events, "outcome"));
+        assertEquals(List.of("null", "400", "null", "400", "400"), texts(events, "http_status"));
+        assertEquals(
+                List.of("null", "null", "null", "TransactionInProgressException", "TransactionInProgressException"),
+                texts(events, "error"));
     }
 
     @Test

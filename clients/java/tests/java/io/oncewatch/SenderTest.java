@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -59,7 +60,7 @@ class SenderTest {
         report("too early");
         assertEquals(36, Oncewatch.stats().dropped(), "looked again before its time");
         assertFalse(Oncewatch.stats().connected());
-        sidecar.sender.retryNow();
+        sidecar.passTime(Duration.ofSeconds(5));
         report("after");
         collector.await(4);
         assertEquals(List.of("after", "after", "after"), tokens(collector));
@@ -151,6 +152,28 @@ class SenderTest {
     }
 
     @Test
+    void flushTakesAnyDuration() throws Exception {
+        ServerSocketChannel listener = Collector.listen(sidecar.socket);
+        sidecar.renew(settings -> settings.sendBufferBytes = 4608);
+        for (int index = 0; index < 30; index++) {
+            report("x".repeat(400));
+        }
+        assertFalse(Oncewatch.flush(null));
+        assertFalse(Oncewatch.flush(ChronoUnit.FOREVER.getDuration().negated()));
+        SocketChannel connection = listener.accept();
+        Collector.daemon(() -> {
+            try {
+                while (connection.read(ByteBuffer.allocate(4096)) >= 0) {}
+            } catch (java.io.IOException closed) {
+                // The test is over.
+            }
+        });
+        assertTrue(Oncewatch.flush(ChronoUnit.FOREVER.getDuration()));
+        connection.close();
+        listener.close();
+    }
+
+    @Test
     void bufferLimits() {
         Buffer buffer = new Buffer();
         Call call = new Call("a", "c", "", TokenOrigin.CALLER);
@@ -180,6 +203,20 @@ class SenderTest {
         assertEquals(15, starts);
     }
 
+    /** What waits is cut to its limit, so that the buffer's limit is one of memory too. */
+    @Test
+    void waitingEventsKeepNoLongTexts() {
+        String huge = "\u00e9".repeat(1 << 20);
+        Call call = new Call("a", "c", "", TokenOrigin.CALLER);
+        Answer answer = Answer.of(Outcome.ERROR).error(huge).requestId(huge);
+        assertEquals(2 * 64, answer.textBytes());
+        Event plain = new Event.End(call, 1, Answer.of(Outcome.ERROR), -1);
+        assertEquals(plain.bytes + 2 * 64, new Event.End(call, 1, answer, -1).bytes);
+        assertEquals(plain.bytes + 2 * 64, new Event.CallEnd(call, 1, answer, -1).bytes);
+        assertEquals(plain.bytes + 128, new Event.Start(call, 1, 1, huge).bytes);
+        assertEquals("", Line.clipped(huge, 1), "a half character");
+    }
+
     private record BodyOf(byte[] bytes) implements Call.Body {
         @Override
         public int length() {
@@ -199,8 +236,8 @@ class SenderTest {
         }
 
         @Override
-        public byte[] read() throws java.io.IOException {
-            throw new java.io.IOException("unreadable");
+        public byte[] read() {
+            throw new AssertionError("unreadable");
         }
     }
 
@@ -279,12 +316,29 @@ class SenderTest {
         old.await(3);
         Files.delete(sidecar.socket);
         Collector fresh = sidecar.collector();
-        sidecar.sender.retryNow();
+        sidecar.passTime(Duration.ofSeconds(1));
         report("two");
         fresh.await(3);
         assertEquals(List.of("two", "two", "two"), tokens(fresh));
         assertEquals(3, old.events().size());
         old.leave();
+    }
+
+    @Test
+    void theSocketBehindALinkIsReplacedWhileTheOldServerLives() throws Exception {
+        Path target = sidecar.directory.resolve("t");
+        Files.createSymbolicLink(sidecar.socket, target);
+        Collector old = new Collector(target);
+        report("one");
+        old.await(3);
+        Files.move(target, sidecar.directory.resolve("old"));
+        Collector fresh = new Collector(target);
+        sidecar.passTime(Duration.ofSeconds(1));
+        report("two");
+        fresh.await(3);
+        assertEquals(3, old.events().size());
+        old.leave();
+        fresh.leave();
     }
 
     @Test
@@ -372,11 +426,17 @@ class SenderTest {
     void anEventThatCannotBeWrittenDoesNotStopTheOthers() throws Exception {
         Collector collector = sidecar.collector();
         Call broken = new Call("a", "c", "", TokenOrigin.CALLER);
+        broken.token = "broken";
         broken.body(new UnreadableBody(), "client");
-        new Progress(sidecar.sender, broken, 1, true).start(1, null);
+        Progress lost = new Progress(sidecar.sender, broken, 1, true);
+        lost.start(1, null);
+        lost.end(Answer.of(Outcome.OK), true);
         report("good");
-        collector.await(3);
+        collector.await(4);
+        assertEquals(List.of("good", "good", "good"), tokens(collector));
+        assertEquals(3, collector.of("client_report").get(0).get("dropped").asInt());
         assertEquals(1, Oncewatch.stats().failures());
         idle();
+        assertEquals(3, Oncewatch.stats().sent());
     }
 }

@@ -3,7 +3,9 @@ package io.oncewatch;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Comparator;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.extension.AfterEachCallback;
@@ -15,6 +17,7 @@ final class Sidecar implements BeforeEachCallback, AfterEachCallback {
     Path directory;
     Path socket;
     Sender sender;
+    private final AtomicLong ahead = new AtomicLong();
     private Collector collector;
 
     @Override
@@ -29,9 +32,15 @@ final class Sidecar implements BeforeEachCallback, AfterEachCallback {
     void renew(Consumer<Sender.Settings> change) {
         Sender.Settings settings = new Sender.Settings();
         settings.socketPath = () -> socket;
+        settings.nanoTime = () -> System.nanoTime() + ahead.get();
         change.accept(settings);
         sender = new Sender(settings);
         Oncewatch.use(sender);
+    }
+
+    /** It is later for the sender: time to look for a socket again. */
+    void passTime(Duration time) {
+        ahead.addAndGet(time.toNanos());
     }
 
     Collector collector() throws IOException {

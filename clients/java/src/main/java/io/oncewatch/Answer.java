@@ -3,9 +3,10 @@ package io.oncewatch;
 /** What is known about the server's answer; everything is optional, and a value out of its limits is left out or cut. */
 public final class Answer {
     Outcome outcome = Outcome.NO_RESPONSE;
-    String error;
+    /** Cut when they are set: an answer waits in the buffer, which is bounded. */
+    private String error;
+    private String requestId;
     int httpStatus = -1;
-    String requestId;
     double readUnits = Double.NaN;
     double writeUnits = Double.NaN;
 
@@ -19,7 +20,7 @@ public final class Answer {
 
     /** The server's error code, e.g. {@code idempotency_error}; cut at 128 bytes. */
     public Answer error(String code) {
-        this.error = code;
+        this.error = Line.clipped(code, Line.ERROR_BYTES_MAX);
         return this;
     }
 
@@ -31,7 +32,7 @@ public final class Answer {
 
     /** The server's id of the request; cut at 128 bytes. */
     public Answer requestId(String id) {
-        this.requestId = id;
+        this.requestId = Line.clipped(id, Line.REQUEST_ID_BYTES_MAX);
         return this;
     }
 
@@ -45,6 +46,10 @@ public final class Answer {
     public Answer writeUnits(double units) {
         this.writeUnits = units;
         return this;
+    }
+
+    int textBytes() {
+        return (error == null ? 0 : error.length()) + (requestId == null ? 0 : requestId.length());
     }
 
     void writeOutcome(Line line) {

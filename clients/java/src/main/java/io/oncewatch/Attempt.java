@@ -38,7 +38,7 @@ public final class Attempt implements AutoCloseable {
             Answer answer = Answer.of(outcome);
             try {
                 details.accept(answer);
-            } catch (RuntimeException failure) {
+            } catch (Throwable failure) {
                 sender.countFailure(failure);
             }
             progress.end(answer, true);

@@ -32,6 +32,8 @@ final class Call {
     long startedNanos;
 
     private volatile Body body;
+    private boolean described;
+    private boolean failed;
     private String commonFields;
     private String fingerprintFields = "";
 
@@ -63,35 +65,47 @@ final class Call {
         return text == null ? 0 : text.length();
     }
 
-    /** The fields of every event, with those of a start if asked for; {@code null} if there is no token to report. */
+    /**
+     * The fields of every event, with those of a start if asked for; {@code null} if there is no token to report, or if
+     * an earlier event of the call {@link #failed}.
+     */
     synchronized String fields(String client, boolean withFingerprints) {
+        describe(client);
         if (commonFields == null) {
-            describe(client);
-        }
-        if (token == null) {
             return null;
         }
         return withFingerprints ? commonFields + fingerprintFields : commonFields;
     }
 
     private synchronized void describe(String client) {
-        if (commonFields != null) {
+        if (described) {
             return;
         }
+        described = true;
+        failed = true;
         Body unread = body;
-        commonFields = "";
         body = null;
         if (unread != null) {
             hash(unread);
         }
-        if (token == null) {
-            return;
+        if (token != null) {
+            writeFields(client);
         }
+        failed = false;
+    }
+
+    /** The common fields come last: without them no event of the call is written, not even in part. */
+    private void writeFields(String client) {
+        Line prints = new Line().identifier("fp", fp, Line.FINGERPRINT_BYTES_MAX);
+        fingerprintFields = prints.identifier("fp_raw", fpRaw, Line.FINGERPRINT_BYTES_MAX).fields();
         Line common = new Line().string("api", api, Line.API_BYTES_MAX).token(token);
         common.identifier("call", id, Line.CALL_BYTES_MAX).string("client", client, Line.CLIENT_BYTES_MAX);
         commonFields = common.identifier("scope", scope, Line.SCOPE_BYTES_MAX).fields();
-        Line prints = new Line().identifier("fp", fp, Line.FINGERPRINT_BYTES_MAX);
-        fingerprintFields = prints.identifier("fp_raw", fpRaw, Line.FINGERPRINT_BYTES_MAX).fields();
+    }
+
+    /** Whether an error inside this library keeps its events from being written. */
+    synchronized boolean failed() {
+        return failed;
     }
 
     private void hash(Body unread) {

@@ -9,7 +9,6 @@ import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.attribute.BasicFileAttributes;
 
@@ -17,22 +16,24 @@ import java.nio.file.attribute.BasicFileAttributes;
 final class Connection implements AutoCloseable {
     private static final long CHECK_NANOS = 1_000_000_000L;
 
-    final long sinceNanos = System.nanoTime();
+    final long sinceNanos;
     private final Path path;
     private final Object identity;
     private final SocketChannel channel;
     private final Selector selector;
-    private long checkedNanos = sinceNanos;
+    private long checkedNanos;
 
-    private Connection(Path path, Object identity, SocketChannel channel, Selector selector) {
+    private Connection(Path path, Object identity, SocketChannel channel, Selector selector, long now) {
         this.path = path;
         this.identity = identity;
         this.channel = channel;
         this.selector = selector;
+        this.sinceNanos = now;
+        this.checkedNanos = now;
     }
 
     /** Only the sender waits here, if at all: for a listener whose queue is full. */
-    static Connection open(Path path, int sendBufferBytes) throws IOException {
+    static Connection open(Path path, int sendBufferBytes, long now) throws IOException {
         SocketChannel channel = SocketChannel.open(StandardProtocolFamily.UNIX);
         Selector selector = null;
         try {
@@ -43,7 +44,7 @@ final class Connection implements AutoCloseable {
             }
             selector = Selector.open();
             channel.register(selector, SelectionKey.OP_WRITE);
-            return new Connection(path, identity(path), channel, selector);
+            return new Connection(path, identity(path), channel, selector, now);
         } catch (IOException | RuntimeException failure) {
             channel.close();
             if (selector != null) {
@@ -65,8 +66,7 @@ final class Connection implements AutoCloseable {
     }
 
     /** Whether another socket lies at the path; looked up once a second at most. */
-    boolean isReplaced() {
-        long now = System.nanoTime();
+    boolean isReplaced(long now) {
         if (now - checkedNanos < CHECK_NANOS) {
             return false;
         }
@@ -78,13 +78,9 @@ final class Connection implements AutoCloseable {
         }
     }
 
-    /** For tests: the next look is due. */
-    void forgetCheck() {
-        checkedNanos = System.nanoTime() - CHECK_NANOS;
-    }
-
+    /** Of the socket itself, if the path is a link to it. */
     private static Object identity(Path path) throws IOException {
-        Object key = Files.readAttributes(path, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS).fileKey();
+        Object key = Files.readAttributes(path, BasicFileAttributes.class).fileKey();
         return key == null ? path : key;
     }
 

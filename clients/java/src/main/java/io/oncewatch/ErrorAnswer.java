@@ -26,6 +26,7 @@ final class ErrorAnswer {
     private final Progress attempt;
     private final SdkHttpResponse response;
     private final ByteArrayOutputStream seen = new ByteArrayOutputStream();
+    private boolean cut;
 
     ErrorAnswer(Sender sender, Progress attempt, SdkHttpResponse response) {
         this.sender = sender;
@@ -33,12 +34,20 @@ final class ErrorAnswer {
         this.response = response;
     }
 
-    /** The whole body has been seen. */
+    /**
+     * The whole body has been read. If it was too long to keep and its code stands behind the end, the attempt stays open:
+     * should it be the last one, the exception tells the code.
+     */
     void complete() {
         try {
             Answer answer = SdkCall.answer(Outcome.ERROR, response);
-            answer.error = code();
-            attempt.end(answer, true);
+            String code = code();
+            answer.error(code);
+            if (code == null && cut) {
+                attempt.expect(answer);
+            } else {
+                attempt.end(answer, true);
+            }
         } catch (Throwable failure) {
             sender.countFailure(failure);
         }
@@ -71,12 +80,15 @@ final class ErrorAnswer {
     }
 
     private void see(byte[] bytes, int offset, int length) {
-        seen.write(bytes, offset, Math.min(length, BODY_BYTES_MAX - seen.size()));
+        int room = BODY_BYTES_MAX - seen.size();
+        cut |= length > room;
+        seen.write(bytes, offset, Math.min(length, room));
     }
 
     private void see(ByteBuffer bytes) {
         try {
             byte[] copy = new byte[Math.min(bytes.remaining(), BODY_BYTES_MAX - seen.size())];
+            cut |= copy.length < bytes.remaining();
             bytes.duplicate().get(copy);
             see(copy, 0, copy.length);
         } catch (Throwable failure) {

@@ -4,7 +4,7 @@ import java.time.Instant;
 
 /** One event on its way to the sender, as references; it becomes text there. */
 abstract class Event {
-    /** A line without the call's texts and the body. */
+    /** A line without its texts and the body. */
     private static final int LINE_BYTES = 160;
 
     final Call call;
@@ -12,9 +12,13 @@ abstract class Event {
     /** What it occupies of the buffer's limit: roughly its line, and a body that is kept for it. */
     final int bytes;
 
-    private Event(Call call, int bodyBytes) {
+    private Event(Call call, int ownBytes) {
         this.call = call;
-        this.bytes = LINE_BYTES + call.textBytes() + bodyBytes;
+        this.bytes = LINE_BYTES + call.textBytes() + ownBytes;
+    }
+
+    private static int textBytes(String traceparent) {
+        return traceparent == null ? 0 : Math.min(traceparent.length(), Line.TRACEPARENT_BYTES_MAX);
     }
 
     /** Adds a line, or nothing if the request turned out to have no token. */
@@ -26,10 +30,10 @@ abstract class Event {
         private final String traceparent;
 
         Start(Call call, int attempt, int maxAttempts, String traceparent) {
-            super(call, call.unreadBodyBytes());
+            super(call, call.unreadBodyBytes() + textBytes(traceparent));
             this.attempt = attempt;
             this.maxAttempts = maxAttempts;
-            this.traceparent = traceparent;
+            this.traceparent = Line.clipped(traceparent, Line.TRACEPARENT_BYTES_MAX);
         }
 
         @Override
@@ -51,7 +55,7 @@ abstract class Event {
 
         /** A negative duration is one that is not known. */
         End(Call call, int attempt, Answer answer, long durationNanos) {
-            super(call, 0);
+            super(call, answer.textBytes());
             this.attempt = attempt;
             this.answer = answer;
             this.durationNanos = durationNanos;
@@ -76,7 +80,7 @@ abstract class Event {
         private final long durationNanos;
 
         CallEnd(Call call, int attempts, Answer answer, long durationNanos) {
-            super(call, 0);
+            super(call, answer.textBytes());
             this.attempts = attempts;
             this.answer = answer;
             this.durationNanos = durationNanos;

@@ -107,8 +107,13 @@ final class Line {
         return text.toString().getBytes(StandardCharsets.US_ASCII);
     }
 
+    /** The beginning of the value, a copy that does not keep the rest; looks at no more of it than that. */
     static String clipped(String value, int bytesMax) {
-        return utf8Length(value) <= bytesMax ? value : value.substring(0, cut(value, bytesMax));
+        if (value == null) {
+            return null;
+        }
+        int end = cut(value, bytesMax);
+        return end == value.length() ? value : value.substring(0, end);
     }
 
     /** The end of a value that is too long is replaced by a hash of all of it: two that begin alike stay different. */

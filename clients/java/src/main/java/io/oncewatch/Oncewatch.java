@@ -47,7 +47,7 @@ public final class Oncewatch {
         AttemptOptions options = new AttemptOptions();
         try {
             with.accept(options);
-        } catch (RuntimeException failure) {
+        } catch (Throwable failure) {
             current.countFailure(failure);
         }
         boolean ownCall = options.call == null || options.call.isEmpty();
@@ -122,8 +122,8 @@ public final class Oncewatch {
     }
 
     /**
-     * Waits until all events are written, at most {@code timeout}; true if they are. Only needed before
-     * {@code Runtime.halt}: a normal end of the process does it, for at most 200 ms.
+     * Waits until all events are written, at most {@code timeout} ({@code null}: 200 ms, negative: not at all); true if
+     * they are. Only needed before {@code Runtime.halt}: a normal end of the process does it, for at most 200 ms.
      */
     public static boolean flush(Duration timeout) {
         return sender.flush(timeout);
@@ -138,7 +138,7 @@ public final class Oncewatch {
         return sender;
     }
 
-    /** For tests. */
+    /** Package-private for tests. */
     static void use(Sender other) {
         sender = other;
     }

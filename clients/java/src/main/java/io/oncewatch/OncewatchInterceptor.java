@@ -64,9 +64,8 @@ public final class OncewatchInterceptor implements ExecutionInterceptor {
             if (api == null) {
                 return;
             }
-            TokenOrigin origin = DynamoDbCalls.tokenOrigin(context.request());
             // The last interceptor, the explicit one, is the one whose call it is.
-            attributes.putAttribute(CALL, new SdkCall(this, Oncewatch.sender(), api, scope(attributes), origin));
+            attributes.putAttribute(CALL, new SdkCall(this, Oncewatch.sender(), api, scope(attributes)));
         });
     }
 
@@ -83,7 +82,8 @@ public final class OncewatchInterceptor implements ExecutionInterceptor {
         guarded(() -> {
             SdkCall call = ownCall(attributes);
             if (call != null) {
-                call.marshalled(context.requestBody().orElse(null));
+                // Not earlier: another interceptor may have put a token into the request.
+                call.marshalled(context.requestBody().orElse(null), DynamoDbCalls.tokenOrigin(context.request()));
             }
         });
     }

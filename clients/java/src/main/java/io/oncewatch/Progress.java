@@ -9,7 +9,7 @@ final class Progress {
     private boolean observed;
     private boolean open = true;
     private boolean callOpen = true;
-    private Answer answer;
+    private Answer answer = Answer.of(Outcome.NO_RESPONSE);
     private long startedNanos;
 
     Progress(Sender sender, Call call, int number, boolean ownCall) {
@@ -56,9 +56,21 @@ final class Progress {
         }
     }
 
-    /** The call is over, with the outcome of this, its last attempt; an open one ends without response. */
+    /** What is known of its answer, should nothing tell more before {@link #endAsKnown}. */
+    synchronized void expect(Answer sofar) {
+        if (open) {
+            answer = sofar;
+        }
+    }
+
+    /** Without an answer, unless one is expected. */
+    synchronized void endAsKnown() {
+        end(answer, false);
+    }
+
+    /** The call is over, with the outcome of this, its last attempt; an open one ends as far as known. */
     synchronized void endCall() {
-        end(Answer.of(Outcome.NO_RESPONSE), false);
+        endAsKnown();
         if (!callOpen) {
             return;
         }

@@ -12,11 +12,11 @@ final class SdkCall {
     private final Sender sender;
     private final String api;
     private final String scope;
-    private final TokenOrigin tokenOrigin;
     private final String traceparent;
     private final long startedNanos = System.nanoTime();
     private final Last last = new Last();
     private RequestBody body;
+    private TokenOrigin tokenOrigin;
     private Call call;
     private OpenHandles.Handle handle;
 
@@ -40,34 +40,40 @@ final class SdkCall {
         }
     }
 
-    SdkCall(OncewatchInterceptor owner, Sender sender, String api, String scope, TokenOrigin tokenOrigin) {
+    SdkCall(OncewatchInterceptor owner, Sender sender, String api, String scope) {
         this.owner = owner;
         this.sender = sender;
         this.api = api;
         this.scope = scope;
-        this.tokenOrigin = tokenOrigin;
         // Later hooks of an asynchronous client run in threads that know nothing of the caller's span.
         this.traceparent = TraceContext.traceparent();
     }
 
     /** The body as the SDK wrote it: it can be read again and again, which a body by another interceptor may not be. */
-    synchronized void marshalled(RequestBody body) {
+    synchronized void marshalled(RequestBody body, TokenOrigin tokenOrigin) {
         this.body = body;
+        this.tokenOrigin = tokenOrigin;
     }
 
     /** {@code header} is {@code amz-sdk-request}: {@code attempt=1; max=4}. */
     synchronized void attemptBegins(String invocationId, String header) {
         Progress former = last.get();
         if (former != null) {
-            former.end(Answer.of(Outcome.NO_RESPONSE), false);
+            former.endAsKnown();
         }
         int number = Math.max(number(header, "attempt="), former == null ? 1 : former.number() + 1);
         if (!sender.accepting() || body == null) {
             last.set(Progress.unobserved(sender, number, false));
             return;
         }
-        if (call == null) {
-            describe(invocationId);
+        try {
+            if (call == null) {
+                describe(invocationId);
+            }
+        } catch (Throwable failure) {
+            sender.countFailure(failure);
+            last.set(Progress.unobserved(sender, number, false));
+            return;
         }
         Progress attempt = new Progress(sender, call, number, false);
         last.set(attempt);
@@ -131,9 +137,9 @@ final class SdkCall {
         Answer answer = Answer.of(outcome);
         if (response != null) {
             answer.httpStatus = response.statusCode();
-            answer.requestId = response.firstMatchingHeader("x-amzn-RequestId")
+            answer.requestId(response.firstMatchingHeader("x-amzn-RequestId")
                     .or(() -> response.firstMatchingHeader("x-amz-request-id"))
-                    .orElse(null);
+                    .orElse(null));
         }
         return answer;
     }
@@ -142,9 +148,8 @@ final class SdkCall {
         Progress attempt = last.get();
         if (attempt != null && failure instanceof AwsServiceException answered) {
             Answer answer = Answer.of(Outcome.ERROR);
-            answer.error = answered.awsErrorDetails() == null ? null : answered.awsErrorDetails().errorCode();
-            answer.httpStatus = answered.statusCode();
-            answer.requestId = answered.requestId();
+            answer.error(answered.awsErrorDetails() == null ? null : answered.awsErrorDetails().errorCode());
+            answer.httpStatus(answered.statusCode()).requestId(answered.requestId());
             attempt.end(answer, false);
         }
         ends();

@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 
 /**
@@ -35,6 +36,8 @@ final class Sender {
         Duration writeTimeout = Duration.ofSeconds(1);
         /** 0: as the system has it. A small one makes the kernel take parts of lines. */
         int sendBufferBytes;
+        /** For when to look for a socket again; durations of calls are real ones. */
+        LongSupplier nanoTime = System::nanoTime;
         ThreadFactory threads = Sender::daemon;
         String client = ClientName.ofThisProcess();
     }
@@ -47,7 +50,7 @@ final class Sender {
     private final AtomicBoolean starting = new AtomicBoolean();
     private volatile String lastFailure;
     private volatile Thread thread;
-    /** {@code System.nanoTime()} until which nothing is tried; 0 = not off. */
+    /** The {@link #now} until which nothing is tried; 0 = not off. */
     private volatile long offUntilNanos;
 
     private volatile Connection connection;
@@ -71,7 +74,7 @@ final class Sender {
 
     private boolean isOff() {
         long until = offUntilNanos;
-        return until != 0 && until - System.nanoTime() > 0;
+        return until != 0 && until - now() > 0;
     }
 
     /** Queues one event; false if it was dropped (and counted). */
@@ -94,7 +97,7 @@ final class Sender {
 
     /** Waits until everything queued is written; false if the time is over before. */
     boolean flush(Duration timeout) {
-        long deadline = System.nanoTime() + timeout.toNanos();
+        long deadline = System.nanoTime() + nanos(timeout);
         while (buffer.pending() > 0) {
             if (thread == null || System.nanoTime() - deadline >= 0) {
                 return false;
@@ -109,11 +112,27 @@ final class Sender {
         return true;
     }
 
-    /** An error inside this library, kept from the application. */
+    private static long nanos(Duration timeout) {
+        if (timeout == null) {
+            return FLUSH.toNanos();
+        }
+        try {
+            return Math.max(timeout.toNanos(), 0);
+        } catch (ArithmeticException outOfRange) {
+            return timeout.isNegative() ? 0 : Long.MAX_VALUE;
+        }
+    }
+
+    /** An error inside this library or in the application's lambda, kept from the application. */
     void countFailure(Throwable failure) {
         failures.incrementAndGet();
-        String text = failure.toString();
-        lastFailure = text.substring(0, Math.min(text.length(), 200));
+        String text = null;
+        try {
+            text = failure.toString();
+        } catch (Throwable alsoFailed) {
+            // The exception may be the application's own, with a toString() that throws.
+        }
+        lastFailure = text == null ? failure.getClass().getName() : text.substring(0, Math.min(text.length(), 200));
     }
 
     Stats stats() {
@@ -121,22 +140,12 @@ final class Sender {
                 connection != null, sent.get(), buffer.pending(), buffer.dropped(), failures.get(), lastFailure);
     }
 
+    /** Package-private for tests. */
     int occupiedBytes() {
         return buffer.occupiedBytes();
     }
 
-    /** For tests: the time to try again, and to look for another socket file, has come. */
-    void retryNow() {
-        if (offUntilNanos != 0) {
-            offUntilNanos = System.nanoTime();
-        }
-        Connection current = connection;
-        if (current != null) {
-            current.forgetCheck();
-        }
-    }
-
-    /** For tests: whether a write has ended within a line. Only meaningful while the sidecar does not read. */
+    /** Package-private for tests: whether a write has ended within a line, while the sidecar does not read. */
     boolean midLine() {
         return offset > 0 && offset < data.length && data[offset - 1] != '\n';
     }
@@ -190,7 +199,7 @@ final class Sender {
     /** Writes everything that is queued, or turns off. */
     private void pump() {
         while (offset < data.length || load()) {
-            if (connection != null && connection.isReplaced()) {
+            if (connection != null && connection.isReplaced(now())) {
                 disconnect();
             }
             if (connection == null && !connect()) {
@@ -209,10 +218,15 @@ final class Sender {
             int whole = lines.length();
             try {
                 event.write(lines, settings.client);
-                dataEvents += lines.length() > whole ? 1 : 0;
-            } catch (RuntimeException | StackOverflowError failure) {
+                if (lines.length() > whole) {
+                    dataEvents++;
+                } else if (event.call.failed()) {
+                    buffer.countDropped(1);
+                }
+            } catch (Throwable failure) {
                 countFailure(failure);
                 lines.truncate(whole);
+                buffer.countDropped(1);
             }
         }
         offset = 0;
@@ -234,7 +248,7 @@ final class Sender {
         } catch (IOException lost) {
             long since = connection.sinceNanos;
             disconnect();
-            if (System.nanoTime() - since < settings.lived.toNanos()) {
+            if (now() - since < settings.lived.toNanos()) {
                 turnOff();
             }
             return;
@@ -263,7 +277,7 @@ final class Sender {
             if (path == null) {
                 return false;
             }
-            connection = Connection.open(path, settings.sendBufferBytes);
+            connection = Connection.open(path, settings.sendBufferBytes, now());
         } catch (IOException | UnsupportedOperationException | IllegalArgumentException absent) {
             return false;
         }
@@ -289,15 +303,20 @@ final class Sender {
         for (int index = offset; index < data.length; index++) {
             lines += data[index] == '\n' ? 1 : 0;
         }
-        int lost = Math.max(lines - (reporting > 0 ? 1 : 0), 0);
+        // No text, but events: it could not be made of them.
+        int lost = data.length == 0 ? dataEvents : Math.max(lines - (reporting > 0 ? 1 : 0), 0);
         buffer.countDropped(lost);
         sent.addAndGet(dataEvents - lost);
         finishBatch();
         buffer.discard();
     }
 
-    private static long offTime() {
-        long until = System.nanoTime() + CONNECT_INTERVAL_NANOS;
+    private long now() {
+        return settings.nanoTime.getAsLong();
+    }
+
+    private long offTime() {
+        long until = now() + CONNECT_INTERVAL_NANOS;
         return until == 0 ? 1 : until;
     }
 }
