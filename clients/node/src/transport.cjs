@@ -91,7 +91,11 @@ class Transport {
 
   countFailure(error) {
     this.failures += 1;
-    this.lastFailure = String(error).slice(0, 200);
+    try {
+      this.lastFailure = String(error).slice(0, 200);
+    } catch {
+      this.lastFailure = 'an error that has no text';
+    }
   }
 
   stats() {
@@ -105,9 +109,9 @@ class Transport {
     };
   }
 
-  /** Wait at most `timeoutMs` until everything queued is written; true if it is. */
+  /** Wait at most `timeoutMs` until everything queued is written; true if it is. What is no finite number is 200 ms. */
   async flush(timeoutMs) {
-    const deadline = now() + timeoutMs;
+    const deadline = now() + (Number.isFinite(timeoutMs) ? timeoutMs : FLUSH_MS);
     while (this.buffer.pending > 0) {
       this.guarded(() => this.pump());
       if (this.buffer.pending === 0) break;
@@ -150,6 +154,8 @@ class Transport {
   pump() {
     this.scheduled = false;
     if (this.offset === this.data.length && !this.load()) return;
+    // Closed already, and the news of it still to come: the next connection must not get the rest of a line.
+    if (this.socket !== undefined && this.fd() < 0) this.lose(this.socket);
     if (this.fd() >= 0 && this.isReplaced()) this.disconnect();
     if (this.fd() < 0 && !this.connect()) {
       this.turnOff();

@@ -145,6 +145,21 @@ test('wrong types are counted and not thrown', async () => {
   await until(() => collector.of('client_report').some((event) => event.dropped >= 21), 'the drops are reported');
 });
 
+test('a failure that has no text is counted and not thrown', () => {
+  const before = stats().failures;
+  const thrown = {
+    get call() {
+      throw Object.create(null);
+    },
+    get error() {
+      throw Object.create(null);
+    },
+  };
+  begin('default', 't', thrown).end();
+  begin('default', 't').end('error', thrown);
+  assert.equal(stats().failures - before, 2);
+});
+
 test('a body that is no body is counted and not thrown', async () => {
   const before = stats().failures;
   begin('default', 't', { body: 5 }).end();

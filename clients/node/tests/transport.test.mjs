@@ -195,6 +195,38 @@ function readOnce(connection) {
   connection.resume();
 }
 
+test('a connection that closed within a line, before its close is told', async (context) => {
+  const collector = await collectorFor(context, socket);
+  report('one');
+  await collector.wait(3);
+  report('two');
+  transport.load();
+  // As if the kernel had taken one line and a part of the next.
+  transport.offset = transport.data.indexOf(10) + 9;
+  transport.socket.destroy();
+  transport.connectedAt -= 2000;
+  transport.pump();
+  await collector.wait(5);
+  assert.equal(collector.streams.length, 2);
+  assert.deepEqual(collector.of('attempt_end').map((event) => event.token), ['one', 'two']);
+});
+
+test('flush without a usable time waits its default', async (context) => {
+  const held = [];
+  const server = net.createServer({ pauseOnConnect: true }, (connection) => held.push(connection)).listen(socket);
+  context.after(() => server.close());
+  context.after(() => held.forEach((connection) => connection.destroy()));
+  await new Promise((resolve) => server.on('listening', resolve));
+  for (let n = 0; n < 1000 && transport.offset === transport.data.length; n += 1) {
+    report('x'.repeat(500));
+    if (n % 20 === 0) transport.pump();
+  }
+  assert.ok(transport.stats().pending > 0, 'nothing was stalled');
+  for (const timeout of [NaN, '5s', undefined, Infinity]) {
+    assert.equal(await Promise.race([transport.flush(timeout), sleep(3000, 'never')]), false, String(timeout));
+  }
+});
+
 test('a slow reader gets every line once', async (context) => {
   const collector = await collectorFor(context, socket);
   collector.paused = true;
