@@ -227,6 +227,37 @@ test('flush without a usable time waits its default', async (context) => {
   }
 });
 
+test('a batch is 64 events or 16 KiB of bodies, or one longer body', async (context) => {
+  const collector = await collectorFor(context, socket);
+  for (let n = 0; n < 30; n += 1) report();
+  transport.pump();
+  assert.equal(transport.sent, 64);
+  transport.pump();
+  assert.equal(transport.sent, 90);
+  for (const length of [7000, 7000, 7000, 30_000, 30_000, 10]) {
+    const call = newCall({ api: 'default', call: 'c', token: 't', body: 'x'.repeat(length) });
+    transport.send({ type: 'attempt_start', call, attempt: 1, at: Date.now(), bytes: 300 + length });
+  }
+  const batches = [];
+  while (transport.stats().pending > 0) {
+    const { sent } = transport;
+    transport.pump();
+    batches.push(transport.sent - sent);
+  }
+  assert.deepEqual(batches, [2, 1, 1, 1, 1]);
+  await collector.wait(96);
+});
+
+test('bodies without a token do not stop those behind them', async (context) => {
+  const collector = await collectorFor(context, socket);
+  for (let n = 0; n < 3; n += 1) {
+    const call = newCall({ api: 'default', call: 'c', body: 'x'.repeat(12_000), tokenField: 't' });
+    transport.send({ type: 'attempt_start', call, attempt: 1, at: Date.now(), bytes: 300 });
+  }
+  report();
+  await collector.wait(3);
+});
+
 test('a slow reader gets every line once', async (context) => {
   const collector = await collectorFor(context, socket);
   collector.paused = true;
