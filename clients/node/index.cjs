@@ -10,9 +10,7 @@ const { oncewatch } = require('./src/aws.cjs');
 const { canonical, fingerprint } = require('./src/fingerprint.cjs');
 const { transport } = require('./src/transport.cjs');
 
-const FLUSH_MS = 200;
-
-const flush = (timeoutMs = FLUSH_MS) => transport.flush(timeoutMs);
+const flush = (timeoutMs) => transport.flush(timeoutMs);
 const stats = () => transport.stats();
 
 module.exports = { begin, canonical, fingerprint, flush, oncewatch, stats };

@@ -84,7 +84,10 @@ export declare function oncewatch(options?: OncewatchOptions): OncewatchPlugin;
 /** Report that a request with `token` is about to be sent; `api` names the sidecar's profile. Never throws. */
 export declare function begin(api: string, token: string, options?: BeginOptions): Attempt;
 
-/** Wait at most `timeoutMs` (200) until everything queued is written; true if it is. The end of the process does it too. */
+/**
+ * Wait at most `timeoutMs` (200, also for what is no finite number) until everything queued is written; true if it is.
+ * The end of the process does it too.
+ */
 export declare function flush(timeoutMs?: number): Promise<boolean>;
 
 /** Counts of this thread since it started. */

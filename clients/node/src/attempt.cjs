@@ -5,7 +5,7 @@
 const { randomUUID } = require('node:crypto');
 const { performance } = require('node:perf_hooks');
 const { bytesOf } = require('./fingerprint.cjs');
-const { fingerprintNow, newCall } = require('./event.cjs');
+const { BYTES_MAX, fingerprintNow, limited, newCall, newOutcome } = require('./event.cjs');
 const { traceparent } = require('./trace.cjs');
 const { transport } = require('./transport.cjs');
 
@@ -14,6 +14,7 @@ const now = performance.now.bind(performance);
 const EVENT_BYTES = 256;
 // A longer body is hashed at once: waiting, it would take much of the buffer from other events.
 const DEFERRED_BODY_BYTES_MAX = 32 * 1024;
+const UNREAD_TOKEN_BYTES = 36;
 const OUTCOME_UNKNOWN = Object.freeze({ outcome: 'no_response' });
 
 /** One request on the wire, begun; `end` it once. No method throws, whatever it is given. */
@@ -22,6 +23,7 @@ class Attempt {
   #number;
   #ownCall;
   #startDropped = true;
+  #isBodyCounted = false;
   #startedAt = 0;
   #outcome;
   #callEnded = false;
@@ -38,34 +40,27 @@ class Attempt {
     const call = this.#call;
     this.#startedAt = now();
     if (call.body !== undefined && call.body.length > DEFERRED_BODY_BYTES_MAX) fingerprintNow(call);
-    const waiting = call.body === undefined ? 0 : call.body.length;
-    this.#startDropped = !transport.send({
+    this.#isBodyCounted = transport.send({
       type: 'attempt_start',
       call,
       attempt: this.#number,
       maxAttempts,
-      traceparent: parent,
+      traceparent: limited(parent, BYTES_MAX.traceparent),
       at: Date.now(),
-      bytes: EVENT_BYTES + textBytes(call) + waiting,
+      bytes: this.#bytes(),
     });
+    this.#startDropped = !this.#isBodyCounted;
   }
 
   /** Report how the request ended; only the first end counts. */
   end(outcome = 'ok', details = undefined) {
     try {
       if (this.#outcome !== undefined) return;
-      this.#outcome = {
-        outcome,
-        error: details?.error,
-        httpStatus: details?.httpStatus,
-        requestId: details?.requestId,
-        readUnits: details?.readUnits,
-        writeUnits: details?.writeUnits,
-      };
+      this.#outcome = newOutcome(outcome, details);
       if (this.#call === undefined) {
         transport.skip();
       } else {
-        transport.send({
+        const isQueued = transport.send({
           type: 'attempt_end',
           call: this.#call,
           attempt: this.#number,
@@ -74,8 +69,9 @@ class Attempt {
           outcome: this.#outcome,
           durationMs: now() - this.#startedAt,
           at: Date.now(),
-          bytes: EVENT_BYTES + textBytes(this.#call),
+          bytes: this.#bytes(),
         });
+        this.#isBodyCounted ||= isQueued;
       }
       if (this.#ownCall) this.endCall();
     } catch (failure) {
@@ -102,11 +98,18 @@ class Attempt {
         outcome: this.#outcome ?? OUTCOME_UNKNOWN,
         durationMs,
         at: Date.now(),
-        bytes: EVENT_BYTES + textBytes(this.#call),
+        bytes: this.#bytes(),
       });
     } catch (failure) {
       transport.countFailure(failure);
     }
+  }
+
+  /** What the attempt's next event takes in the buffer: the first one that got in counts the body that it keeps. */
+  #bytes() {
+    const call = this.#call;
+    const isCounted = this.#isBodyCounted || call.body === undefined;
+    return EVENT_BYTES + textBytes(call) + (isCounted ? 0 : call.body.length);
   }
 }
 
@@ -161,9 +164,14 @@ function requireString(name, value) {
   return value;
 }
 
-/** An upper bound is not needed: every text is cut to some hundred bytes when it is written. */
-function textBytes(call) {
-  return call.api.length + call.call.length + (call.token?.length ?? 36) + (call.scope?.length ?? 0);
+/** Identifiers are kept whole until they are written, for the hash that tells long ones apart. A token may be in the body. */
+function textBytes({ api, call, token, scope, fp, fpRaw }) {
+  const tokenBytes = token === undefined ? UNREAD_TOKEN_BYTES : lengthOf(token);
+  return lengthOf(api) + lengthOf(call) + tokenBytes + lengthOf(scope) + lengthOf(fp) + lengthOf(fpRaw);
+}
+
+function lengthOf(text) {
+  return typeof text === 'string' ? text.length : 0;
 }
 
 module.exports = { Attempt, begin };

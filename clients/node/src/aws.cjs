@@ -3,7 +3,8 @@
 /**
  * Reports what a client of the AWS SDK for JavaScript v3 does, through two middlewares.
  *
- * `initialize` runs once per call: it sees whether the caller gave a token, and the end of the call. `finalizeRequest`
+ * `initialize` runs once per call and sees its end. Behind it, before `serialize` makes a missing token, it shows whether
+ * the application or one of its own middlewares gave one. `finalizeRequest`
  * with low priority is the innermost that runs for each attempt: the request is signed, the body final, and an error is
  * already what the application would get.
  */
@@ -36,6 +37,7 @@ function oncewatch(options = {}) {
     applyToStack(stack) {
       const name = { tags: ['ONCEWATCH'], override: true };
       stack.add(watchCall, { ...name, name: 'oncewatchCall', step: 'initialize', priority: 'high' });
+      stack.add(watchToken, { ...name, name: 'oncewatchToken', step: 'serialize', priority: 'high' });
       stack.add(watchAttempts(scope), { ...name, name: 'oncewatchAttempt', step: 'finalizeRequest', priority: 'low' });
     },
   };
@@ -44,12 +46,20 @@ function oncewatch(options = {}) {
 function watchCall(next, context) {
   if (!COMMANDS.has(context.commandName)) return next;
   return async (args) => {
-    const state = { isTokenGiven: args.input?.[TOKEN_FIELD] != null, startedAt: now(), call: undefined, attempt: undefined };
+    const state = { isTokenGiven: false, startedAt: now(), call: undefined, attempt: undefined };
     try {
       return await next({ ...args, [STATE]: state });
     } finally {
       state.attempt?.endCall(now() - state.startedAt);
     }
+  };
+}
+
+function watchToken(next, context) {
+  if (!COMMANDS.has(context.commandName)) return next;
+  return (args) => {
+    if (args[STATE] !== undefined) args[STATE].isTokenGiven = args.input?.[TOKEN_FIELD] != null;
+    return next(args);
   };
 }
 

@@ -28,6 +28,11 @@ class Buffer {
     return true;
   }
 
+  /** What `take` would give. */
+  get next() {
+    return this.events[this.first];
+  }
+
   /** The oldest event, or undefined; it occupies the buffer until `release`. */
   take() {
     if (this.first === this.events.length) return undefined;

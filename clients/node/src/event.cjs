@@ -56,6 +56,23 @@ function fingerprintNow(call) {
   }
 }
 
+/** What an answer tells, within its limits: a proxy's page in place of a code must not wait in the buffer. */
+function newOutcome(outcome, details) {
+  return {
+    outcome: outcome === 'ok' || outcome === 'error' ? outcome : 'no_response',
+    error: limited(details?.error, BYTES_MAX.error),
+    httpStatus: details?.httpStatus,
+    requestId: limited(details?.requestId, BYTES_MAX.requestId),
+    readUnits: details?.readUnits,
+    writeUnits: details?.writeUnits,
+  };
+}
+
+/** `value` cut to `bytesMax` bytes of UTF-8; undefined if it is no string. */
+function limited(value, bytesMax) {
+  return typeof value === 'string' ? clipped(value, bytesMax) : undefined;
+}
+
 /** One event as a line with its newline; empty for a call whose body turned out to have no token. */
 function line(event, client) {
   const { call } = event;
@@ -67,7 +84,7 @@ function line(event, client) {
       `{"type":"attempt_start"${call.common},"attempt":${event.attempt}` +
       integerField('max_attempts', event.maxAttempts, 1) +
       call.fingerprints +
-      stringField('traceparent', event.traceparent, BYTES_MAX.traceparent) +
+      stringField('traceparent', event.traceparent) +
       `,"token_origin":"${call.tokenOrigin}"${at}`
     );
   }
@@ -114,12 +131,11 @@ function describe(call, client) {
 }
 
 function outcomeFields({ outcome, error, httpStatus, requestId }) {
-  let code = stringField('error', error, BYTES_MAX.error);
+  let code = stringField('error', error);
   const status = integerField('http_status', httpStatus, 0);
   // The protocol wants one of the two; a code that no profile lists leaves the outcome open.
   if (outcome === 'error' && code === '' && status === '') code = ',"error":"UnknownError"';
-  const known = outcome === 'ok' || outcome === 'error' ? outcome : 'no_response';
-  return `,"outcome":"${known}"${code}${status}${stringField('request_id', requestId, BYTES_MAX.requestId)}`;
+  return `,"outcome":"${outcome}"${code}${status}${stringField('request_id', requestId)}`;
 }
 
 /** `value` as a JSON string; what is not Unicode becomes U+FFFD, as the sidecar accepts nothing else. */
@@ -129,7 +145,8 @@ function quoted(value) {
 
 /** `value`, cut at a character boundary to at most `bytesMax` bytes of UTF-8. */
 function clipped(value, bytesMax) {
-  return fits(value, bytesMax) ? value : cut(Buffer.from(value), bytesMax);
+  // Each unit takes a byte at least. The result is a string of its own, which does not keep the whole of `value`.
+  return fits(value, bytesMax) ? value : cut(Buffer.from(value.slice(0, bytesMax)), bytesMax);
 }
 
 /**
@@ -160,8 +177,8 @@ function clientName() {
   return clipped(process.env.HOSTNAME || os.hostname(), BYTES_MAX.client - suffix.length) + suffix;
 }
 
-function stringField(name, value, bytesMax) {
-  return typeof value === 'string' && value !== '' ? `,"${name}":${quoted(clipped(value, bytesMax))}` : '';
+function stringField(name, value) {
+  return typeof value === 'string' && value !== '' ? `,"${name}":${quoted(value)}` : '';
 }
 
 function uniqueField(name, value, bytesMax) {
@@ -177,4 +194,4 @@ function integerField(name, value, minimum) {
   return Number.isSafeInteger(value) && value >= minimum ? `,"${name}":${value}` : '';
 }
 
-module.exports = { BYTES_MAX, clientName, fingerprintNow, line, newCall, reportLine };
+module.exports = { BYTES_MAX, clientName, fingerprintNow, limited, line, newCall, newOutcome, reportLine };

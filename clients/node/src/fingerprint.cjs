@@ -26,7 +26,7 @@ const sha256Hex = crypto.hash
  * Hash `body` for `api`; never throws for any bytes.
  *
  * `tokenField` and `ignoredFields` are looked for at the top level only. Of a repeated key the last one counts.
- * `fp` is undefined for a body over 256 KiB, one that is not JSON, and one whose strings are not Unicode;
+ * `fp` is undefined for a body over 256 KiB, one that is not JSON, and one whose hashed strings are not Unicode;
  * `token` is undefined if the token field is no top-level string.
  *
  * @param {string} api
@@ -230,8 +230,10 @@ class Scanner {
       return '{}';
     }
     const members = [];
+    const wasUnicode = this.isUnicode;
     let separator = 44;
     while (separator === 44) {
+      this.isUnicode = true;
       this.space();
       if (this.text.charCodeAt(this.at) !== 34) throw new NotJson();
       const writtenKey = this.string();
@@ -243,12 +245,15 @@ class Scanner {
       const start = this.at;
       const written = this.value(depth + 1);
       if (depth === 0 && key === this.tokenField) this.noteToken(start);
-      else if (depth !== 0 || !this.ignoredFields.includes(key)) members.push({ key, text: `${writtenKey}:${written}` });
+      else if (depth !== 0 || !this.ignoredFields.includes(key)) {
+        members.push({ key, text: `${writtenKey}:${written}`, isUnicode: this.isUnicode });
+      }
       this.space();
       separator = this.text.charCodeAt(this.at);
       this.at += 1;
     }
     if (separator !== 125) throw new NotJson();
+    this.isUnicode = wasUnicode;
     return this.writeSorted(members);
   }
 
@@ -267,6 +272,8 @@ class Scanner {
     let written = '{';
     for (let index = 0; index < members.length; index += 1) {
       if (index + 1 < members.length && members[index].key === members[index + 1].key) continue;
+      // Only what is written counts: not the token, an ignored field, an earlier value of the same key.
+      if (!members[index].isUnicode) this.isUnicode = false;
       written += written.length > 1 ? `,${members[index].text}` : members[index].text;
     }
     return `${written}}`;

@@ -25,8 +25,9 @@ const FLUSH_MS = 200;
 const NAP_MS = 2;
 const STALLED_NAP_MS = 20;
 const BATCH_BYTES = 64 * 1024;
-// So many are hashed and written before the loop gets its turn again: about a millisecond.
+// So much is hashed and written before the loop gets its turn again: about a millisecond. One body may be longer.
 const BATCH_EVENTS = 64;
+const BATCH_BODY_BYTES = 16 * 1024;
 // A connection lost sooner than this counts as nothing there, or an accept-and-close loop would be hammered.
 const LIVED_MS = 1000;
 const REPLACED_CHECK_MS = 1000;
@@ -91,7 +92,11 @@ class Transport {
 
   countFailure(error) {
     this.failures += 1;
-    this.lastFailure = String(error).slice(0, 200);
+    try {
+      this.lastFailure = String(error).slice(0, 200);
+    } catch {
+      this.lastFailure = 'an error that has no text';
+    }
   }
 
   stats() {
@@ -105,9 +110,9 @@ class Transport {
     };
   }
 
-  /** Wait at most `timeoutMs` until everything queued is written; true if it is. */
+  /** Wait at most `timeoutMs` until everything queued is written; true if it is. What is no finite number is 200 ms. */
   async flush(timeoutMs) {
-    const deadline = now() + timeoutMs;
+    const deadline = now() + (Number.isFinite(timeoutMs) ? timeoutMs : FLUSH_MS);
     while (this.buffer.pending > 0) {
       this.guarded(() => this.pump());
       if (this.buffer.pending === 0) break;
@@ -149,7 +154,12 @@ class Transport {
   /** Write one batch, and come back for the rest. */
   pump() {
     this.scheduled = false;
-    if (this.offset === this.data.length && !this.load()) return;
+    if (this.offset === this.data.length && !this.load()) {
+      if (this.buffer.pending > 0) this.schedule(0);
+      return;
+    }
+    // Closed already, and the news of it still to come: the next connection must not get the rest of a line.
+    if (this.socket !== undefined && this.fd() < 0) this.lose(this.socket);
     if (this.fd() >= 0 && this.isReplaced()) this.disconnect();
     if (this.fd() < 0 && !this.connect()) {
       this.turnOff();
@@ -161,7 +171,11 @@ class Transport {
 
   load() {
     let text = '';
+    let bodyBytes = 0;
     while (this.batchEvents < BATCH_EVENTS && text.length < BATCH_BYTES) {
+      const next = this.buffer.next?.call.body?.length ?? 0;
+      if (bodyBytes > 0 && bodyBytes + next > BATCH_BODY_BYTES) break;
+      bodyBytes += next;
       const event = this.buffer.take();
       if (event === undefined) break;
       const written = this.written(event);

@@ -85,6 +85,63 @@ test('a body that would fill the buffer is hashed at once', async () => {
   assert.equal(start.fp_raw, fingerprint('stripe', body, 'key').fpRaw);
 });
 
+/** What waits after `work`, in events and in the bytes that the buffer counts; nothing is written meanwhile. */
+function waitingAfter(work) {
+  const { buffer } = transport;
+  const before = [buffer.events.length, buffer.bytes];
+  work();
+  return { events: buffer.events.slice(before[0]), bytes: buffer.bytes - before[1] };
+}
+
+test('a body of 32 KiB waits and counts, a longer one is hashed at once', async () => {
+  for (const [length, isWaiting] of [[32 * 1024, true], [32 * 1024 + 1, false]]) {
+    const { events, bytes } = waitingAfter(() => begin('stripe', 'key', { body: 'x'.repeat(length) }).end());
+    assert.equal(events[0].call.body !== undefined, isWaiting);
+    assert.ok(isWaiting ? bytes > length : bytes < 2048, `${bytes} bytes counted`);
+    assert.ok(bytes < length + 2048, 'the body counts once');
+  }
+  await collector.wait(6);
+});
+
+test('waiting bodies fill the 256 KiB', async () => {
+  const before = stats().dropped;
+  const { events } = waitingAfter(() => {
+    for (let n = 0; n < 20; n += 1) begin('stripe', `key-${n}`, { body: 'x'.repeat(30_000) });
+  });
+  assert.equal(events.length, 8);
+  assert.equal(stats().dropped - before, 12);
+  await collector.wait(9);
+});
+
+test('the body of a start that was refused counts for the end that keeps it', async () => {
+  const { buffer } = transport;
+  const put = buffer.put.bind(buffer);
+  const countedFor = (refused) => {
+    buffer.put = (event) => !refused.includes(event.type) && put(event);
+    const { events, bytes } = waitingAfter(() => begin('stripe', 'key', { body: 'x'.repeat(20_000) }).end());
+    delete buffer.put;
+    assert.equal(events.length, 3 - refused.length);
+    return bytes;
+  };
+  for (const refused of [['attempt_start'], ['attempt_start', 'attempt_end']]) {
+    const bytes = countedFor(refused);
+    assert.ok(bytes > 20_000 && bytes < 22_000, `${bytes} bytes counted without ${refused}`);
+  }
+  await collector.wait(3);
+});
+
+test('texts of an answer wait within their limits', async () => {
+  const long = 'é'.repeat(100_000);
+  const { events, bytes } = waitingAfter(() => {
+    begin('stripe', 'key', { traceparent: long }).end(long, { error: long, requestId: long });
+  });
+  const [start, end] = events;
+  for (const text of [start.traceparent, end.outcome.error, end.outcome.requestId]) assert.equal(text, 'é'.repeat(64));
+  assert.equal(end.outcome.outcome, 'no_response');
+  assert.ok(bytes < 2048, `${bytes} bytes counted`);
+  await collector.wait(3);
+});
+
 for (const unit of ['x', 'é', '\u{1f600}', '\x01', '\ud800']) {
   test(`every limit holds for ${JSON.stringify(unit)}`, async () => {
     const long = unit.repeat(5000);
@@ -143,6 +200,21 @@ test('wrong types are counted and not thrown', async () => {
   const [end] = collector.of('attempt_end');
   for (const name of ['http_status', 'write_units', 'request_id']) assert.ok(!(name in end), name);
   await until(() => collector.of('client_report').some((event) => event.dropped >= 21), 'the drops are reported');
+});
+
+test('a failure that has no text is counted and not thrown', () => {
+  const before = stats().failures;
+  const thrown = {
+    get call() {
+      throw Object.create(null);
+    },
+    get error() {
+      throw Object.create(null);
+    },
+  };
+  begin('default', 't', thrown).end();
+  begin('default', 't').end('error', thrown);
+  assert.equal(stats().failures - before, 2);
 });
 
 test('a body that is no body is counted and not thrown', async () => {

@@ -99,6 +99,18 @@ test('a token made by the SDK is read from the body', async () => {
   assert.equal(start.token, JSON.parse(dynamo.requests[0].body).ClientRequestToken);
 });
 
+test('a token made by a middleware of the application is the caller\'s', async () => {
+  for (const priority of ['high', 'low']) {
+    collector.forget();
+    const client = makeClient();
+    const giveToken = (next) => (args) => next({ ...args, input: { ...args.input, ClientRequestToken: 'own' } });
+    client.middlewareStack.add(giveToken, { step: 'initialize', priority });
+    await client.send(write());
+    const [start] = await collector.wait(3);
+    assert.deepEqual([start.token, start.token_origin], ['own', 'caller']);
+  }
+});
+
 for (const retryMode of ['standard', 'adaptive']) {
   test(`retries are attempts of one call, ${retryMode}`, async () => {
     dynamo.script = [serviceError(400, 'TransactionInProgressException'), serviceError(500, 'InternalServerError')];

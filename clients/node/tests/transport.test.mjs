@@ -195,6 +195,69 @@ function readOnce(connection) {
   connection.resume();
 }
 
+test('a connection that closed within a line, before its close is told', async (context) => {
+  const collector = await collectorFor(context, socket);
+  report('one');
+  await collector.wait(3);
+  report('two');
+  transport.load();
+  // As if the kernel had taken one line and a part of the next.
+  transport.offset = transport.data.indexOf(10) + 9;
+  transport.socket.destroy();
+  transport.connectedAt -= 2000;
+  transport.pump();
+  await collector.wait(5);
+  assert.equal(collector.streams.length, 2);
+  assert.deepEqual(collector.of('attempt_end').map((event) => event.token), ['one', 'two']);
+});
+
+test('flush without a usable time waits its default', async (context) => {
+  const held = [];
+  const server = net.createServer({ pauseOnConnect: true }, (connection) => held.push(connection)).listen(socket);
+  context.after(() => server.close());
+  context.after(() => held.forEach((connection) => connection.destroy()));
+  await new Promise((resolve) => server.on('listening', resolve));
+  for (let n = 0; n < 1000 && transport.offset === transport.data.length; n += 1) {
+    report('x'.repeat(500));
+    if (n % 20 === 0) transport.pump();
+  }
+  assert.ok(transport.stats().pending > 0, 'nothing was stalled');
+  for (const timeout of [NaN, '5s', undefined, Infinity]) {
+    assert.equal(await Promise.race([transport.flush(timeout), sleep(3000, 'never')]), false, String(timeout));
+  }
+});
+
+test('a batch is 64 events or 16 KiB of bodies, or one longer body', async (context) => {
+  const collector = await collectorFor(context, socket);
+  for (let n = 0; n < 30; n += 1) report();
+  transport.pump();
+  assert.equal(transport.sent, 64);
+  transport.pump();
+  assert.equal(transport.sent, 90);
+  for (const length of [7000, 7000, 7000, 30_000, 30_000, 10]) {
+    const call = newCall({ api: 'default', call: 'c', token: 't', body: 'x'.repeat(length) });
+    transport.send({ type: 'attempt_start', call, attempt: 1, at: Date.now(), bytes: 300 + length });
+  }
+  const batches = [];
+  while (transport.stats().pending > 0) {
+    const { sent } = transport;
+    transport.pump();
+    batches.push(transport.sent - sent);
+  }
+  assert.deepEqual(batches, [2, 1, 1, 1, 1]);
+  await collector.wait(96);
+});
+
+test('bodies without a token do not stop those behind them', async (context) => {
+  const collector = await collectorFor(context, socket);
+  for (let n = 0; n < 3; n += 1) {
+    const call = newCall({ api: 'default', call: 'c', body: 'x'.repeat(12_000), tokenField: 't' });
+    transport.send({ type: 'attempt_start', call, attempt: 1, at: Date.now(), bytes: 300 });
+  }
+  report();
+  await collector.wait(3);
+});
+
 test('a slow reader gets every line once', async (context) => {
   const collector = await collectorFor(context, socket);
   collector.paused = true;

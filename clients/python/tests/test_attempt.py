@@ -117,6 +117,37 @@ def test_every_limit_holds_for_every_script(transport, collector, monkeypatch, u
         assert not event.keys() & {"max_attempts", "read_units", "write_units", "http_status"}
 
 
+@pytest.fixture
+def queued(transport, monkeypatch):
+    """The events that were queued; no sender takes them."""
+    monkeypatch.setattr(transport, "_start", lambda: None)
+    return transport._buffer._events
+
+
+def test_texts_of_an_answer_wait_within_their_limits(queued):
+    long = "é" * 100_000
+    oncewatch.begin("stripe", "key", traceparent=long).end(long, error=long, request_id=long)
+    start, end, _ = queued
+    assert start.traceparent == "é" * 64
+    assert end.outcome == ("no_response", "é" * 64, None, "é" * 64)
+
+
+@pytest.mark.parametrize("refused", [("AttemptStart",), ("AttemptStart", "AttemptEnd")])
+def test_the_body_of_a_refused_start_counts_for_the_end_that_keeps_it(transport, queued, monkeypatch, refused):
+    put = transport._buffer.put
+    monkeypatch.setattr(transport._buffer, "put", lambda event: type(event).__name__ not in refused and put(event))
+    oncewatch.begin("stripe", "key", body="x" * 20_000).end()
+    assert len(queued) == 3 - len(refused)
+    assert 20_000 < transport._buffer._bytes < 22_000
+
+
+def test_a_body_of_32_kib_waits_and_counts_and_a_longer_one_is_hashed_at_once(transport, queued):
+    oncewatch.begin("stripe", "key", body="x" * 32 * 1024).end()
+    assert queued[0].call.body is not None and 32 * 1024 < transport._buffer._bytes < 34 * 1024
+    oncewatch.begin("stripe", "key", body="x" * (32 * 1024 + 1)).end()
+    assert queued[3].call.body is None and transport._buffer._bytes < 36 * 1024
+
+
 def test_the_body_is_hashed_as_it_was_at_the_beginning(transport, collector):
     body = bytearray(b'{"amount":1}')
     attempt = oncewatch.begin("stripe", "key", body=body)

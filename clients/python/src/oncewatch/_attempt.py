@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Optional, Union
 
 from . import _event as event
-from ._call import DEFERRED_BODY_BYTES_MAX, AttemptEnd, AttemptStart, Call, CallEnd
+from ._call import DEFERRED_BODY_BYTES_MAX, AttemptEnd, AttemptStart, Call, CallEnd, limited_outcome
 from ._fingerprint import Body
 from ._transport import Transport
 
@@ -25,7 +25,7 @@ class Attempt:
     silent.
     """
 
-    __slots__ = ("_call", "_number", "_open", "_outcome", "_own_call", "_pid", "_start_dropped", "_started")
+    __slots__ = ("_body_counted", "_call", "_number", "_open", "_outcome", "_own_call", "_pid", "_start_dropped", "_started")
 
     def __init__(self, call: Optional[Call], number: int, own_call: bool) -> None:
         """Not for applications: use :func:`begin`. Without a call, its ends are only counted as dropped."""
@@ -34,6 +34,7 @@ class Attempt:
         self._own_call = own_call
         self._open = True
         self._start_dropped = True
+        self._body_counted = False
         self._outcome: Optional[tuple[Any, ...]] = None
         self._pid = os.getpid()
         self._started = 0.0
@@ -44,8 +45,9 @@ class Attempt:
         assert call is not None
         if call.waiting_bytes > DEFERRED_BODY_BYTES_MAX:
             call.fingerprint_now()
-        event = AttemptStart(call, self._number, max_attempts, traceparent, time.time())
-        self._start_dropped = not transport.send(event)
+        start = AttemptStart(call, self._number, max_attempts, traceparent, time.time())
+        self._body_counted = transport.send(start)
+        self._start_dropped = not self._body_counted
         self._started = time.monotonic()
 
     def end(
@@ -70,7 +72,7 @@ class Attempt:
                 return
             self._open = False
             duration_ms = (time.monotonic() - self._started) * 1000
-            self._outcome = outcome, error, http_status, request_id
+            self._outcome = limited_outcome(outcome, error, http_status, request_id)
             if self._call is None:
                 transport.skip()
             else:
@@ -78,7 +80,11 @@ class Attempt:
                 end = AttemptEnd(
                     self._call, self._number, max_attempts, self._start_dropped, self._outcome, units, duration_ms, time.time()
                 )
-                transport.send(end)
+                if not self._body_counted:
+                    end.size += self._call.waiting_bytes
+                    self._body_counted = transport.send(end)
+                else:
+                    transport.send(end)
             if self._own_call:
                 self.end_call()
         except Exception as failure:
@@ -94,7 +100,10 @@ class Attempt:
             if self._call is None:
                 transport.skip()
                 return
-            transport.send(CallEnd(self._call, self._number, outcome, duration_ms, time.time()))
+            over = CallEnd(self._call, self._number, outcome, duration_ms, time.time())
+            if not self._body_counted:
+                over.size += self._call.waiting_bytes
+            transport.send(over)
         except Exception as failure:
             transport.count_failure(failure)
 

@@ -13,7 +13,7 @@ from ._fingerprint import fingerprint
 
 # A longer body is hashed at once: waiting, it would take much of the buffer from other events.
 DEFERRED_BODY_BYTES_MAX = 32 * 1024
-# What an event counts for besides its body and token.
+# What an event counts for besides its body and its call's texts.
 _EVENT_BYTES = 256
 
 
@@ -59,7 +59,8 @@ class Call:
         self.ignored_fields = ignored_fields
         self.fp = fp
         self.fp_raw = fp_raw
-        self.size = _EVENT_BYTES + len(token or "")
+        texts = api, token, call, scope, fp, fp_raw
+        self.size = _EVENT_BYTES + sum(len(text) for text in texts if isinstance(text, str))
         self.common: Optional[str] = None
         self.fingerprints = ""
 
@@ -111,7 +112,7 @@ class AttemptStart:
         self.call = call
         self.number = number
         self.max_attempts = max_attempts
-        self.traceparent = traceparent
+        self.traceparent = event.limited(traceparent, event.TRACEPARENT_BYTES_MAX)
         self.at = at
         self.size = call.size + call.waiting_bytes
 
@@ -122,7 +123,7 @@ class AttemptStart:
         return (
             f'{{"type":"attempt_start"{call.common},"attempt":{self.number}'
             f"{event.integer_field('max_attempts', self.max_attempts, 1)}{call.fingerprints}"
-            f'{event.string_field("traceparent", self.traceparent, 128)},"token_origin":"{call.token_origin}"'
+            f'{event.string_field("traceparent", self.traceparent, event.TRACEPARENT_BYTES_MAX)},"token_origin":"{call.token_origin}"'
             f',"at":{self.at:.6f}}}\n'
         )
 
@@ -189,12 +190,18 @@ class CallEnd:
         )
 
 
+def limited_outcome(outcome: str, error: Any, http_status: Any, request_id: Any) -> tuple[Any, ...]:
+    """What an answer tells, within its limits: a proxy's page in place of a code must not wait in the buffer."""
+    known = outcome if outcome in ("ok", "error") else "no_response"
+    code = event.limited(error, event.ERROR_BYTES_MAX)
+    return known, code, http_status, event.limited(request_id, event.REQUEST_ID_BYTES_MAX)
+
+
 def _outcome_fields(outcome: str, error: Optional[str], http_status: Optional[int], request_id: Optional[str]) -> str:
     code = event.string_field("error", error, event.ERROR_BYTES_MAX)
     status = event.integer_field("http_status", http_status)
     if outcome == "error" and not code and not status:
         # The protocol wants one of the two; a code that no profile lists leaves the outcome open.
         code = ',"error":"UnknownError"'
-    known = outcome if outcome in ("ok", "error") else "no_response"
     answer = event.string_field("request_id", request_id, event.REQUEST_ID_BYTES_MAX)
-    return f',"outcome":"{known}"{code}{status}{answer}'
+    return f',"outcome":"{outcome}"{code}{status}{answer}'

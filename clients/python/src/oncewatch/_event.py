@@ -23,6 +23,7 @@ CLIENT_BYTES_MAX = 128
 SCOPE_BYTES_MAX = 256
 ERROR_BYTES_MAX = 128
 REQUEST_ID_BYTES_MAX = 128
+TRACEPARENT_BYTES_MAX = 128
 _INTEGER_MAX = 2**53 - 1
 
 
@@ -36,10 +37,15 @@ def clipped(value: str, bytes_max: int) -> str:
     """``value``, cut at a character boundary to at most ``bytes_max`` bytes of UTF-8."""
     if value.isascii() and len(value) <= bytes_max:
         return value
-    encoded = _unicode(value).encode("utf-8")
-    if len(encoded) <= bytes_max:
+    encoded = _unicode(value[:bytes_max]).encode("utf-8")
+    if len(value) <= bytes_max and len(encoded) <= bytes_max:
         return value
     return encoded[:bytes_max].decode("utf-8", "ignore")
+
+
+def limited(value: Any, bytes_max: int) -> Optional[str]:
+    """:func:`clipped`, or ``None`` for what is no string."""
+    return clipped(value, bytes_max) if isinstance(value, str) else None
 
 
 def clipped_unique(value: str, bytes_max: int) -> str:

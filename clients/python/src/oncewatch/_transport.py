@@ -138,7 +138,10 @@ class Transport:
     def count_failure(self, error: BaseException) -> None:
         """An error inside this library, kept from the application."""
         self.failures += 1
-        self.last_failure = repr(error)[:200]
+        try:
+            self.last_failure = repr(error)[:200]
+        except Exception:
+            self.last_failure = "an error that has no text"
 
     def stats(self) -> dict[str, Any]:
         return {
