@@ -64,7 +64,7 @@ func (s *settings) addTo(stack *middleware.Stack) error {
 	call := &call{settings: s}
 	for _, err := range []error{
 		stack.Initialize.Add((*wholeCall)(call), middleware.Before),
-		stack.Initialize.Add((*finalToken)(call), middleware.After),
+		stack.Serialize.Add((*finalToken)(call), middleware.Before),
 		stack.Deserialize.Add((*eachAttempt)(call), middleware.Before),
 	} {
 		if err != nil {
@@ -92,17 +92,17 @@ func (c *call) end() {
 	c.attempt.EndCall()
 }
 
-// HandleInitialize is the innermost step: the SDK has filled in a token if there was none.
-func (c *finalToken) HandleInitialize(
-	ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
-) (middleware.InitializeOutput, middleware.Metadata, error) {
+// HandleSerialize runs when every step that may set the token has run: the SDK's, and the application's own.
+func (c *finalToken) HandleSerialize(
+	ctx context.Context, in middleware.SerializeInput, next middleware.SerializeHandler,
+) (middleware.SerializeOutput, middleware.Metadata, error) {
 	if api, token := tokenOf(in.Parameters); token != nil {
 		c.api, c.token = api, *token
 		if c.scope = c.settings.scope; c.scope == "" {
 			c.scope = awsmiddleware.GetRegion(ctx)
 		}
 	}
-	return next.HandleInitialize(ctx, in)
+	return next.HandleSerialize(ctx, in)
 }
 
 // tokenOf names the API of a call's parameters, if it is one that takes a token here.
