@@ -3,6 +3,8 @@ package oncewatchaws
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -182,12 +184,25 @@ func (c *call) endAttempt(out middleware.DeserializeOutput, metadata middleware.
 	var answer smithy.APIError
 	if errors.As(err, &answer) {
 		result.Error = answer.ErrorCode()
-	} else if result.HTTPStatus < 300 {
-		// Nothing arrived, or nothing that tells whether the transaction was applied.
+	} else if result.HTTPStatus < 300 || brokeOff(err) {
+		// Nothing arrived, or nothing whole that tells whether the transaction was applied.
 		c.attempt.End(oncewatch.NoResponse, oncewatch.Result{})
 		return
 	}
 	c.attempt.End(oncewatch.Error, result)
+}
+
+// brokeOff tells whether the answer stopped before its end: an error status
+// alone, without the code that follows, leaves open what became of the transaction.
+func brokeOff(err error) bool {
+	var parsed *smithy.DeserializationError
+	if errors.As(err, &parsed) && len(parsed.Snapshot) > 0 {
+		// The answer was whole and is not JSON, which may look like an end of input, too.
+		return false
+	}
+	var network net.Error
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // attemptOf reads "attempt=2; max=4"; 0 for what is not told.

@@ -102,30 +102,6 @@ func TestATokenMadeByTheSDK(t *testing.T) {
 	}
 }
 
-// A step that the application adds after the hook is nearer to the wire.
-func TestATokenSetByAStepOfTheApplication(t *testing.T) {
-	dynamo := startDynamo(t)
-	token := newToken()
-	set := func(stack *middleware.Stack) error {
-		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("token", func(
-			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
-		) (middleware.InitializeOutput, middleware.Metadata, error) {
-			in.Parameters.(*dynamodb.TransactWriteItemsInput).ClientRequestToken = aws.String(token)
-			return next.HandleInitialize(ctx, in)
-		}), middleware.After)
-	}
-	client := newClient(dynamo, 4, func(o *dynamodb.Options) { o.APIOptions = append(o.APIOptions, set) })
-	if _, err := client.TransactWriteItems(background, transaction("")); err != nil {
-		t.Fatal(err)
-	}
-	var body struct{ ClientRequestToken string }
-	if err := json.Unmarshal([]byte(dynamo.Received()[0].Body), &body); err != nil {
-		t.Fatal(err)
-	}
-	expectEqual(t, "sent", body.ClientRequestToken, token)
-	expectSummary(t, token, "attempt_start 1", "attempt_end 1 ok", "call_end ok")
-}
-
 func TestRetriesAreAttemptsOfOneCall(t *testing.T) {
 	for _, mode := range []string{"standard", "adaptive"} {
 		t.Run(mode, func(t *testing.T) {
