@@ -95,6 +95,15 @@ func Begin(api, token string, request Request) (attempt *Attempt) {
 	return begin(process, api, token, &request)
 }
 
+// BeginFunc is Begin for a request that costs something to describe: describe,
+// called before BeginFunc returns, is not called while no event can be taken,
+// because there is no sidecar or too many events wait for it. bodyBytes is the
+// length of the Body that it would give, and Call must be set.
+func BeginFunc(api, token string, bodyBytes int, describe func() Request) (attempt *Attempt) {
+	defer failure.Recover()
+	return beginFunc(process, api, token, bodyBytes, describe)
+}
+
 // Flush waits until every event is written, at most for timeout, and tells
 // whether all are. It is for the end of main; os.Exit and log.Fatal skip
 // deferred calls, so call it before them.

@@ -139,25 +139,31 @@ func (c *eachAttempt) HandleDeserialize(
 func (c *call) beginAttempt(ctx context.Context, transportRequest any) {
 	defer failure.Recover()
 	c.attempts++
+	request, _ := transportRequest.(*smithyhttp.Request)
+	var copied body
+	defer func() { copied.free() }()
+	c.attempt = oncewatch.BeginFunc(c.api, c.token, bodyBytes(request), func() oncewatch.Request {
+		copied = readBody(request)
+		return c.describe(ctx, request, copied.bytes)
+	})
+}
+
+func (c *call) describe(ctx context.Context, request *smithyhttp.Request, body []byte) oncewatch.Request {
 	details := oncewatch.Request{
-		TokenField: tokenField, IgnoredFields: ignoredFields, Attempt: c.attempts,
-		Scope: c.scope, TokenOrigin: c.origin, CallBegan: c.began,
+		Body: body, TokenField: tokenField, IgnoredFields: ignoredFields, Attempt: c.attempts,
+		Scope: c.scope, TokenOrigin: c.origin, CallBegan: c.began, Traceparent: c.settings.currentTraceparent(ctx),
 	}
-	details.Traceparent = c.settings.currentTraceparent(ctx)
-	if request, ok := transportRequest.(*smithyhttp.Request); ok {
+	if request != nil {
 		details.Call = firstOf(request.Header[invocationIDHeader])
 		if number, limit := attemptOf(firstOf(request.Header[attemptHeader])); number > 0 {
 			details.Attempt, details.MaxAttempts = number, limit
 		}
-		body := readBody(request)
-		defer body.free()
-		details.Body = body.bytes
 	}
 	if details.Call == "" {
 		// Without the SDK's id the attempts are still those of one call.
 		details.Call = strconv.FormatInt(c.began.UnixNano(), 36) + "/" + c.token
 	}
-	c.attempt = oncewatch.Begin(c.api, c.token, details)
+	return details
 }
 
 // currentTraceparent calls the application's function, which may panic.
