@@ -46,8 +46,10 @@ const (
 
 // Request describes one attempt; every field may be left zero.
 type Request struct {
-	// Body is the request's body as sent. It is copied, or hashed at once if
-	// over 64 KiB, so that it may be changed when Begin returns.
+	// Body is the request's body as sent. It may be changed when Begin returns:
+	// it is copied or, over 64 KiB, hashed by the calling goroutine, which takes
+	// milliseconds for each attempt (the README has figures). FP and FPRaw
+	// together avoid that.
 	Body []byte
 	// TokenField is the member of a JSON Body that holds the token, and
 	// IgnoredFields are those that only shape the answer, as in the sidecar's
