@@ -48,14 +48,37 @@ type prints struct {
 }
 
 func begin(sender *sender, api, token string, request *Request) *Attempt {
-	attempt := &Attempt{sender: sender, number: max(request.Attempt, 1), open: true, ownCall: request.Call == ""}
-	queuedBytes := len(request.Body)
-	if queuedBytes > queuedBodyBytesMax {
-		queuedBytes = 0
+	if !sender.accepting(queuedBody(len(request.Body))) {
+		return dropped(sender, request.Call == "")
 	}
-	if !sender.accepting(queuedBytes) {
-		sender.queue.countDropped(1)
-		return attempt
+	return start(sender, api, token, request)
+}
+
+func beginFunc(sender *sender, api, token string, bodyBytes int, describe func() Request) *Attempt {
+	if !sender.accepting(queuedBody(bodyBytes)) {
+		return dropped(sender, false)
+	}
+	request := describe()
+	return start(sender, api, token, &request)
+}
+
+// queuedBody is how much of a body waits in the queue.
+func queuedBody(bodyBytes int) int {
+	if bodyBytes > queuedBodyBytesMax {
+		return 0
+	}
+	return bodyBytes
+}
+
+// dropped is an attempt that is only counted.
+func dropped(sender *sender, ownCall bool) *Attempt {
+	sender.queue.countDropped(1)
+	return &Attempt{sender: sender, open: true, ownCall: ownCall}
+}
+
+func start(sender *sender, api, token string, request *Request) *Attempt {
+	attempt := &Attempt{
+		sender: sender, number: max(request.Attempt, 1), open: true, ownCall: request.Call == "", observed: true,
 	}
 	attempt.describe(api, token, request)
 	attempt.began = time.Now()
@@ -63,7 +86,6 @@ func begin(sender *sender, api, token string, request *Request) *Attempt {
 	if attempt.callBegan.IsZero() {
 		attempt.callBegan = attempt.began
 	}
-	attempt.observed = true
 	attempt.started = sender.send(record{kind: attemptStart, attempt: attempt, at: attempt.began, hasPrints: true})
 	return attempt
 }

@@ -46,8 +46,10 @@ const (
 
 // Request describes one attempt; every field may be left zero.
 type Request struct {
-	// Body is the request's body as sent. It is copied, or hashed at once if
-	// over 64 KiB, so that it may be changed when Begin returns.
+	// Body is the request's body as sent. It may be changed when Begin returns:
+	// it is copied or, over 64 KiB, hashed by the calling goroutine, which takes
+	// milliseconds for each attempt (the README has figures). FP and FPRaw
+	// together avoid that.
 	Body []byte
 	// TokenField is the member of a JSON Body that holds the token, and
 	// IgnoredFields are those that only shape the answer, as in the sidecar's
@@ -93,6 +95,15 @@ type Result struct {
 func Begin(api, token string, request Request) (attempt *Attempt) {
 	defer failure.Recover()
 	return begin(process, api, token, &request)
+}
+
+// BeginFunc is Begin for a request that costs something to describe: describe,
+// called before BeginFunc returns, is not called while no event can be taken,
+// because there is no sidecar or too many events wait for it. bodyBytes is the
+// length of the Body that it would give, and Call must be set.
+func BeginFunc(api, token string, bodyBytes int, describe func() Request) (attempt *Attempt) {
+	defer failure.Recover()
+	return beginFunc(process, api, token, bodyBytes, describe)
 }
 
 // Flush waits until every event is written, at most for timeout, and tells

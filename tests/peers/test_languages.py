@@ -15,6 +15,7 @@ from support.scenarios import AWKWARD, SCENARIOS, Scenario, Stage, token
 from support.sidecar import Sidecar
 
 LANGUAGES = languages()
+REGION = "eu-west-1"
 APIS = ("dynamodb.TransactWriteItems", "dynamodb.ExecuteTransaction", "stripe", "http")
 
 
@@ -60,6 +61,8 @@ def test_a_scenario_has_the_same_verdicts_in_every_language(
     clients = {driver.client, *([other.client] if other else [])}
     for finding in findings:
         assert finding["client"] == driver.client
+        # What the SDK knows of a token's namespace; the generic jobs give none.
+        assert finding["scope"] == (REGION if finding["api"].startswith("dynamodb.") else "")
         assert finding.get("holder", {}).get("client") in {None, *clients}
     if driver.child.poll() is None:
         driver.finish()

@@ -26,10 +26,25 @@ type inMemory interface {
 	Size() int64
 }
 
+func streamOf(request *smithyhttp.Request) (stream inMemory, ok bool) {
+	if request != nil {
+		stream, ok = request.GetStream().(inMemory)
+	}
+	return stream, ok
+}
+
+// bodyBytes is the length of what readBody would copy.
+func bodyBytes(request *smithyhttp.Request) int {
+	if stream, ok := streamOf(request); ok {
+		return stream.Len()
+	}
+	return 0
+}
+
 // readBody copies what is about to be sent; nil for a stream of another kind,
 // which only reading it would tell.
 func readBody(request *smithyhttp.Request) body {
-	stream, ok := request.GetStream().(inMemory)
+	stream, ok := streamOf(request)
 	if !ok {
 		return body{}
 	}

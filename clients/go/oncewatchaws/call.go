@@ -3,6 +3,8 @@ package oncewatchaws
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +66,7 @@ func (s *settings) addTo(stack *middleware.Stack) error {
 	call := &call{settings: s}
 	for _, err := range []error{
 		stack.Initialize.Add((*wholeCall)(call), middleware.Before),
-		stack.Initialize.Add((*finalToken)(call), middleware.After),
+		stack.Serialize.Add((*finalToken)(call), middleware.Before),
 		stack.Deserialize.Add((*eachAttempt)(call), middleware.Before),
 	} {
 		if err != nil {
@@ -92,17 +94,17 @@ func (c *call) end() {
 	c.attempt.EndCall()
 }
 
-// HandleInitialize is the innermost step: the SDK has filled in a token if there was none.
-func (c *finalToken) HandleInitialize(
-	ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
-) (middleware.InitializeOutput, middleware.Metadata, error) {
+// HandleSerialize runs when every step that may set the token has run: the SDK's, and the application's own.
+func (c *finalToken) HandleSerialize(
+	ctx context.Context, in middleware.SerializeInput, next middleware.SerializeHandler,
+) (middleware.SerializeOutput, middleware.Metadata, error) {
 	if api, token := tokenOf(in.Parameters); token != nil {
 		c.api, c.token = api, *token
 		if c.scope = c.settings.scope; c.scope == "" {
 			c.scope = awsmiddleware.GetRegion(ctx)
 		}
 	}
-	return next.HandleInitialize(ctx, in)
+	return next.HandleSerialize(ctx, in)
 }
 
 // tokenOf names the API of a call's parameters, if it is one that takes a token here.
@@ -137,25 +139,31 @@ func (c *eachAttempt) HandleDeserialize(
 func (c *call) beginAttempt(ctx context.Context, transportRequest any) {
 	defer failure.Recover()
 	c.attempts++
+	request, _ := transportRequest.(*smithyhttp.Request)
+	var copied body
+	defer func() { copied.free() }()
+	c.attempt = oncewatch.BeginFunc(c.api, c.token, bodyBytes(request), func() oncewatch.Request {
+		copied = readBody(request)
+		return c.describe(ctx, request, copied.bytes)
+	})
+}
+
+func (c *call) describe(ctx context.Context, request *smithyhttp.Request, body []byte) oncewatch.Request {
 	details := oncewatch.Request{
-		TokenField: tokenField, IgnoredFields: ignoredFields, Attempt: c.attempts,
-		Scope: c.scope, TokenOrigin: c.origin, CallBegan: c.began,
+		Body: body, TokenField: tokenField, IgnoredFields: ignoredFields, Attempt: c.attempts,
+		Scope: c.scope, TokenOrigin: c.origin, CallBegan: c.began, Traceparent: c.settings.currentTraceparent(ctx),
 	}
-	details.Traceparent = c.settings.currentTraceparent(ctx)
-	if request, ok := transportRequest.(*smithyhttp.Request); ok {
+	if request != nil {
 		details.Call = firstOf(request.Header[invocationIDHeader])
 		if number, limit := attemptOf(firstOf(request.Header[attemptHeader])); number > 0 {
 			details.Attempt, details.MaxAttempts = number, limit
 		}
-		body := readBody(request)
-		defer body.free()
-		details.Body = body.bytes
 	}
 	if details.Call == "" {
 		// Without the SDK's id the attempts are still those of one call.
 		details.Call = strconv.FormatInt(c.began.UnixNano(), 36) + "/" + c.token
 	}
-	c.attempt = oncewatch.Begin(c.api, c.token, details)
+	return details
 }
 
 // currentTraceparent calls the application's function, which may panic.
@@ -182,12 +190,25 @@ func (c *call) endAttempt(out middleware.DeserializeOutput, metadata middleware.
 	var answer smithy.APIError
 	if errors.As(err, &answer) {
 		result.Error = answer.ErrorCode()
-	} else if result.HTTPStatus < 300 {
-		// Nothing arrived, or nothing that tells whether the transaction was applied.
+	} else if result.HTTPStatus < 300 || brokeOff(err) {
+		// Nothing arrived, or nothing whole that tells whether the transaction was applied.
 		c.attempt.End(oncewatch.NoResponse, oncewatch.Result{})
 		return
 	}
 	c.attempt.End(oncewatch.Error, result)
+}
+
+// brokeOff tells whether the answer stopped before its end: an error status
+// alone, without the code that follows, leaves open what became of the transaction.
+func brokeOff(err error) bool {
+	var parsed *smithy.DeserializationError
+	if errors.As(err, &parsed) && len(parsed.Snapshot) > 0 {
+		// The answer was whole and is not JSON, which may look like an end of input, too.
+		return false
+	}
+	var network net.Error
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // attemptOf reads "attempt=2; max=4"; 0 for what is not told.

@@ -188,6 +188,20 @@ def double_execution(stage: Stage) -> None:
         assert stage.stubbed(token=same, return_consumed=True) == "ok"
 
 
+def other_bytes(stage: Stage) -> None:
+    # A field that is no parameter makes other bytes of the same request.
+    stage.stub.script(ok(), error(MISMATCH, "the parameters differ"))
+    same = token()
+    assert stage.stubbed(token=same) == "ok"
+    assert stage.stubbed(token=same, return_consumed=True) == MISMATCH
+
+
+def given_up_at_once(stage: Stage) -> None:
+    # No SDK repeats after this status: only the end of the call tells that the first of 4 attempts was the last.
+    stage.stub.script(error("NotImplemented", "not this one", status=501))
+    assert stage.stubbed(token=token(), max_attempts=4) == "NotImplemented"
+
+
 def hard_coded_token(stage: Stage) -> None:
     # Constant within the scenario only: the emulator, which all scenarios share, remembers it.
     constant = f"nightly-{stage.counter.table}"
@@ -210,6 +224,21 @@ def generic_retries(stage: Stage) -> None:
     stage.driver.run(**same, attempt=1, outcome="no_response", http_status=None, error=None)
     stage.driver.run(**same, attempt=2, outcome="error", http_status=503, error=None)
     stage.driver.run(**same, attempt=3, outcome="ok", http_status=200, error=None)
+
+
+def lost(key: str, **job: object) -> dict:
+    job |= {"op": "generic", "api": "http", "token": key, "call": "own-call", "body": "{}", "outcome": "no_response"}
+    return job
+
+
+def generic_call_end(stage: Stage) -> None:
+    stage.driver.run(**lost(token(), attempt=1, end_call=True))
+
+
+def generic_last_attempt(stage: Stage) -> None:
+    same = token()
+    for attempt in (1, 2):
+        stage.driver.run(**lost(same, attempt=attempt, max_attempts=2))
 
 
 def flush_at_exit(stage: Stage) -> None:
@@ -356,6 +385,21 @@ SCENARIOS = (
         ("double_execution",),
     ),
     Scenario(
+        "same request in other bytes, refused by the server (stub)",
+        other_bytes,
+        {"first_use": 1, "replay": 1, "encoding_mismatch": 1},
+        {"success": 1, "mismatch": 1},
+        {"applied": 1, "not_applied": 1},
+        ("encoding_mismatch",),
+    ),
+    Scenario(
+        "given up before the last attempt, told by the end of the call (stub)",
+        given_up_at_once,
+        {"first_use": 1},
+        {"server_error": 1},
+        {"unknown": 1},
+    ),
+    Scenario(
         "a constant as token",
         hard_coded_token,
         {"first_use": 1, "parameter_mismatch": 2, "hard_coded_token": 1},
@@ -377,6 +421,20 @@ SCENARIOS = (
         {"first_use": 1, "sdk_retry": 2},
         {"no_response": 1, "server_error": 1, "success": 1},
         {"applied": 1},
+    ),
+    Scenario(
+        "generic API: the end of a call whose limit is unknown",
+        generic_call_end,
+        {"first_use": 1},
+        {"no_response": 1},
+        {"unknown": 1},
+    ),
+    Scenario(
+        "generic API: the last attempt of a call that is not ended",
+        generic_last_attempt,
+        {"first_use": 1, "sdk_retry": 1},
+        {"no_response": 2},
+        {"unknown": 1},
     ),
     Scenario(
         "200 attempts flushed at exit", flush_at_exit, {"first_use": 200}, {"success": 200}, {"applied": 200}

@@ -15,7 +15,8 @@ type Answer struct {
 	Status  int
 	Headers map[string]string
 	Body    string
-	// Failure is "" or one of reset, close, timeout and truncated, as in clients/conformance/events.json.
+	// Failure is "" or one of reset, close, timeout and truncated, as in
+	// clients/conformance/events.json, or stalled: the rest of the body never comes.
 	Failure string
 }
 
@@ -83,10 +84,7 @@ func (d *Dynamo) serve(writer http.ResponseWriter, request *http.Request) {
 		d.hangUp(writer, answer.Failure == "reset")
 		return
 	case "timeout":
-		select {
-		case <-d.done:
-		case <-time.After(5 * time.Second):
-		}
+		d.stall()
 		d.hangUp(writer, true)
 		return
 	}
@@ -98,12 +96,23 @@ func (d *Dynamo) serve(writer http.ResponseWriter, request *http.Request) {
 		writer.Header().Set(name, value)
 	}
 	length := len(answer.Body)
-	if answer.Failure == "truncated" {
+	if answer.Failure == "truncated" || answer.Failure == "stalled" {
 		length += 100
 	}
 	writer.Header().Set("content-length", strconv.Itoa(length))
 	writer.WriteHeader(answer.Status)
 	_, _ = io.WriteString(writer, answer.Body)
+	if answer.Failure == "stalled" {
+		_ = http.NewResponseController(writer).Flush()
+		d.stall()
+	}
+}
+
+func (d *Dynamo) stall() {
+	select {
+	case <-d.done:
+	case <-time.After(5 * time.Second):
+	}
 }
 
 func (d *Dynamo) hangUp(writer http.ResponseWriter, reset bool) {

@@ -50,6 +50,7 @@ type job struct {
 	HTTPStatus int     `json:"http_status"`
 	Error      string  `json:"error"`
 	TokenField string  `json:"token_field"`
+	EndCall    bool    `json:"end_call"`
 }
 
 func main() {
@@ -74,7 +75,7 @@ func serve() error {
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, jobBytesMax)
 	for lines.Scan() {
-		next := job{MaxAttempts: 4, ReadTimeoutMS: 10_000, Outcome: string(oncewatch.OK)}
+		next := job{ReadTimeoutMS: 10_000, Outcome: string(oncewatch.OK)}
 		if err := json.Unmarshal(lines.Bytes(), &next); err != nil {
 			return fmt.Errorf("not a job: %w", err)
 		}
@@ -133,6 +134,10 @@ func (j *job) run() string {
 }
 
 func (j *job) client() *dynamodb.Client {
+	attempts := j.MaxAttempts
+	if attempts == 0 {
+		attempts = 4
+	}
 	return dynamodb.NewFromConfig(aws.Config{
 		Region: "eu-west-1",
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
@@ -140,7 +145,7 @@ func (j *job) client() *dynamodb.Client {
 		}),
 		BaseEndpoint:     aws.String(j.Endpoint),
 		RetryMode:        aws.RetryModeStandard,
-		RetryMaxAttempts: j.MaxAttempts,
+		RetryMaxAttempts: attempts,
 		HTTPClient:       awshttp.NewBuildableClient().WithTimeout(time.Duration(j.ReadTimeoutMS) * time.Millisecond),
 	}, oncewatchaws.DynamoDB())
 }
@@ -184,12 +189,15 @@ func key(id string) map[string]types.AttributeValue {
 }
 
 func (j *job) generic() string {
-	details := oncewatch.Request{TokenField: j.TokenField, Call: j.Call, Attempt: j.Attempt}
+	details := oncewatch.Request{TokenField: j.TokenField, Call: j.Call, Attempt: j.Attempt, MaxAttempts: j.MaxAttempts}
 	if j.Body != nil {
 		details.Body = []byte(*j.Body)
 	}
 	attempt := oncewatch.Begin(j.API, aws.ToString(j.Token), details)
 	attempt.End(oncewatch.Outcome(j.Outcome), oncewatch.Result{HTTPStatus: j.HTTPStatus, Error: j.Error})
+	if j.EndCall {
+		attempt.EndCall()
+	}
 	if j.Error != "" {
 		return j.Error
 	}

@@ -53,9 +53,11 @@ function generic(job) {
     tokenField: job.token_field ?? undefined,
     call: job.call ?? undefined,
     attempt: job.attempt ?? 1,
+    maxAttempts: job.max_attempts ?? undefined,
   });
   const outcome = job.outcome ?? 'ok';
   attempt.end(outcome, { error: job.error ?? undefined, httpStatus: job.http_status ?? undefined });
+  if (job.end_call) attempt.endCall();
   return job.error ?? outcome;
 }
 

@@ -78,9 +78,12 @@ def generic(job: dict[str, Any]) -> str:
         token_field=job.get("token_field"),
         call=job.get("call"),
         attempt=job.get("attempt", 1),
+        max_attempts=job.get("max_attempts"),
     )
     outcome = job.get("outcome", "ok")
     attempt.end(outcome, error=job.get("error"), http_status=job.get("http_status"))
+    if job.get("end_call"):
+        attempt.end_call()
     return str(job.get("error") or outcome)
 
 

@@ -183,5 +183,8 @@ fn generic(job: &Value) -> Result<String, Failure> {
         options,
     );
     attempt.end(outcome, answer);
+    if job["end_call"].as_bool() == Some(true) {
+        attempt.end_call();
+    }
     Ok(answer.error.unwrap_or(name).to_owned())
 }

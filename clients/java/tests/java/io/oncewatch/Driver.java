@@ -132,10 +132,14 @@ public final class Driver {
     private static String generic(JsonNode job) {
         Attempt attempt = Oncewatch.begin(job.get("api").asText(), job.get("token").asText(), o -> o
                 .body(job.path("body").asText(null)).tokenField(job.path("token_field").asText(null))
-                .call(job.path("call").asText(null)).attempt(job.path("attempt").asInt(1)));
+                .call(job.path("call").asText(null)).attempt(job.path("attempt").asInt(1))
+                .maxAttempts(job.path("max_attempts").asInt(0)));
         String outcome = job.get("outcome").asText();
         attempt.end(Outcome.valueOf(outcome.toUpperCase(java.util.Locale.ROOT)), a -> a
                 .error(job.path("error").asText(null)).httpStatus(job.path("http_status").asInt(-1)));
+        if (job.path("end_call").asBoolean()) {
+            attempt.endCall();
+        }
         return outcome;
     }
 }
