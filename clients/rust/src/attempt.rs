@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::event::{Body, Call, CallId, Ending, Event, Kind, Outcome, Parameters, TokenOrigin};
+use crate::event::{Call, CallId, Ending, Event, Kind, Outcome, Parameters, TokenOrigin};
 use crate::fingerprint::fingerprint;
 use crate::transport::{self, Transport};
 
@@ -125,7 +125,7 @@ pub(crate) fn begin_with(
         common: OnceLock::new(),
     };
     let parameters = match (options.fp, options.body) {
-        (None, Some(body)) => parameters_of(&call, body, || Body::Copied(body.into())),
+        (None, Some(body)) => parameters_of(&call, body),
         (fp, _) => Parameters::Known {
             fp: fp.map(str::to_owned),
             fp_raw: None,
@@ -136,9 +136,9 @@ pub(crate) fn begin_with(
 }
 
 /// The body for the sender, unless it is too large to be kept.
-pub(crate) fn parameters_of(call: &Call, bytes: &[u8], keep: impl FnOnce() -> Body) -> Parameters {
+pub(crate) fn parameters_of(call: &Call, bytes: &[u8]) -> Parameters {
     if bytes.len() <= DEFERRED_BODY_BYTES_MAX {
-        return Parameters::Body(keep());
+        return Parameters::Body(bytes.into());
     }
     fingerprint(
         &call.api,

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -27,11 +28,10 @@ use aws_smithy_runtime_api::client::interceptors::context::{Error, Input, Output
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
-use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use crate::attempt::{Answer, Attempt, Start, parameters_of};
-use crate::event::{Body, Call, CallId, Ending, Outcome, TokenOrigin};
+use crate::event::{Call, CallId, Ending, Outcome, TokenOrigin};
 use crate::transport::{self, Transport};
 
 const TOKEN_FIELD: &str = "ClientRequestToken";
@@ -44,8 +44,8 @@ type TraceparentSource = dyn Fn() -> Option<String> + Send + Sync;
 
 /// An interceptor that reports each attempt of `TransactWriteItems` and `ExecuteTransaction`.
 ///
-/// Give it to `aws_sdk_dynamodb::config::Builder::interceptor` once; a client with two of them reports everything
-/// twice. It reads and never changes what the SDK does.
+/// Give it to `aws_sdk_dynamodb::config::Builder::interceptor` ; of several in one client the first
+/// to be called reports. It reads and never changes what the SDK does.
 #[derive(Clone, Default)]
 pub struct Dynamodb {
     scope: Option<Arc<str>>,
@@ -68,7 +68,7 @@ impl Dynamodb {
     }
 
     /// Where the W3C trace context of the current span comes from. It is called on the caller's thread before each
-    /// attempt is sent, must not block, and must not panic.
+    /// attempt is sent and must not block; if it panics, the attempt is reported without.
     #[must_use]
     pub fn traceparent(
         mut self,
@@ -76,6 +76,15 @@ impl Dynamodb {
     ) -> Self {
         self.traceparent = Some(Arc::new(source));
         self
+    }
+
+    fn current_traceparent(&self, transport: Option<&Transport>) -> Option<String> {
+        let source = self.traceparent.as_ref()?;
+        let found = catch_unwind(AssertUnwindSafe(|| source()));
+        if let (Err(_), Some(transport)) = (&found, transport) {
+            transport.count_failure();
+        }
+        found.ok()?
     }
 
     #[cfg(test)]
@@ -106,19 +115,11 @@ impl Dynamodb {
                     .call(request, scope.or(region).unwrap_or_default()),
             )
         });
-        let keep = || {
-            request
-                .body()
-                .try_clone()
-                .map_or_else(|| Body::Copied(bytes.into()), shared)
-        };
-        let parameters = parameters_of(call, bytes, keep);
+        // The bytes and not a clone of the body: that would repeat the layers which the SDK and the application put
+        // around it, and an extra layer that counts bytes falsifies the application's metrics.
+        let parameters = parameters_of(call, bytes);
         state.attempt = Some(Attempt::begin(transport, call, parameters, start));
     }
-}
-
-fn shared(body: SdkBody) -> Body {
-    Body::Shared(body)
 }
 
 impl fmt::Debug for Dynamodb {
@@ -223,7 +224,10 @@ impl Intercept for Dynamodb {
         context: &BeforeSerializationInterceptorContextRef<'_>,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(shape) = Shape::of(context.input()) {
+        // A second interceptor finds the first one's and leaves the call to it.
+        if cfg.get_mut_from_interceptor_state::<CallState>().is_none()
+            && let Some(shape) = Shape::of(context.input())
+        {
             cfg.interceptor_state().store_put(CallState {
                 shape,
                 started: Instant::now(),
@@ -243,6 +247,9 @@ impl Intercept for Dynamodb {
         let Some(state) = cfg.get_mut_from_interceptor_state::<CallState>() else {
             return Ok(());
         };
+        if state.attempt.as_ref().is_some_and(Attempt::is_open) {
+            return Ok(());
+        }
         let transport = self.transport.or_else(transport::current);
         if !transport.is_some_and(Transport::accepts) {
             state.attempt = Some(Attempt::unobserved(transport, false));
@@ -261,7 +268,7 @@ impl Intercept for Dynamodb {
                 number: number.unwrap_or(1).max(1),
                 own_call: false,
                 max_attempts,
-                traceparent: self.traceparent.as_ref().and_then(|source| source()),
+                traceparent: self.current_traceparent(transport),
             };
             self.begin(transport, context.request(), state, region, start);
         }

@@ -7,9 +7,6 @@ use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-#[cfg(feature = "aws-sdk")]
-use aws_smithy_types::body::SdkBody;
-
 use crate::fingerprint::{Fingerprint, fingerprint, hash_of_text};
 use crate::json;
 
@@ -69,27 +66,10 @@ pub(crate) struct Call {
     pub(crate) common: OnceLock<Option<Vec<u8>>>,
 }
 
-/// A request's body, kept alive but not copied where the SDK allows it.
-pub(crate) enum Body {
-    Copied(Box<[u8]>),
-    #[cfg(feature = "aws-sdk")]
-    Shared(SdkBody),
-}
-
-impl Body {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Copied(bytes) => bytes,
-            #[cfg(feature = "aws-sdk")]
-            Self::Shared(body) => body.bytes().unwrap_or_default(),
-        }
-    }
-}
-
 /// Where a start's fingerprints come from.
 pub(crate) enum Parameters {
     /// The sender computes them.
-    Body(Body),
+    Body(Box<[u8]>),
     Known {
         fp: Option<String>,
         fp_raw: Option<String>,
@@ -100,7 +80,7 @@ pub(crate) enum Parameters {
 impl Parameters {
     fn kept_bytes(&self) -> usize {
         match self {
-            Self::Body(body) => body.bytes().len(),
+            Self::Body(body) => body.len(),
             Self::Known { .. } => 0,
         }
     }
@@ -204,7 +184,7 @@ impl Event {
             Parameters::Body(body) => {
                 computed = fingerprint(
                     &call.api,
-                    body.bytes(),
+                    body,
                     call.token_field.as_deref(),
                     &call.ignored_fields,
                 );
