@@ -62,8 +62,8 @@ pub(crate) struct Call {
     pub(crate) origin: TokenOrigin,
     pub(crate) token_field: Option<Cow<'static, str>>,
     pub(crate) ignored_fields: Cow<'static, [Cow<'static, str>]>,
-    /// These fields as JSON, made by the sender from the first start; `None` inside if the body has no token.
-    pub(crate) common: OnceLock<Option<Vec<u8>>>,
+    /// These fields as JSON, made by the sender once the token is known.
+    pub(crate) common: OnceLock<Vec<u8>>,
 }
 
 /// Where a start's fingerprints come from.
@@ -144,7 +144,7 @@ impl Event {
         own + call.api.len() + call.token.as_ref().map_or(0, String::len) + call.scope.len()
     }
 
-    /// Appends the line, newline included; false if there is nothing to tell because the body has no token.
+    /// Appends the line, newline included; false if the token is not known, without which an event says nothing.
     pub(crate) fn write_line(&self, client: &str, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let written = match &self.kind {
@@ -161,8 +161,10 @@ impl Event {
                     out,
                 );
             }),
-            Kind::End { ending, duration } => self.write_end(ending, *duration, out),
-            Kind::CallEnd { ending, duration } => self.write_call_end(ending, *duration, out),
+            Kind::End { ending, duration } => self.write_end(ending, *duration, client, out),
+            Kind::CallEnd { ending, duration } => {
+                self.write_call_end(ending, *duration, client, out)
+            }
         };
         if written.is_none() {
             out.truncate(start);
@@ -195,11 +197,8 @@ impl Event {
                 )
             }
         };
-        let token = call.token.as_ref().or(token.as_ref());
-        let common = call
-            .common
-            .get_or_init(|| token.map(|token| call.fields(token, client)));
-        self.write_opening("attempt_start", "attempt", common.as_deref()?, out);
+        let common = call.common(token.as_deref(), client)?;
+        self.write_opening("attempt_start", "attempt", common, out);
         for (name, value) in [("fp", fp), ("fp_raw", fp_raw)] {
             let value = value.map(|value| clipped_unique(value, FINGERPRINT_BYTES_MAX));
             string_field(name, value.as_deref(), FINGERPRINT_BYTES_MAX, out);
@@ -212,13 +211,15 @@ impl Event {
         Some(())
     }
 
-    fn write_end(&self, ending: &Ending, duration: Duration, out: &mut Vec<u8>) -> Option<()> {
-        self.write_opening(
-            "attempt_end",
-            "attempt",
-            self.call.common.get()?.as_deref()?,
-            out,
-        );
+    fn write_end(
+        &self,
+        ending: &Ending,
+        duration: Duration,
+        client: &str,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let common = self.call.common(None, client)?;
+        self.write_opening("attempt_end", "attempt", common, out);
         ending.write(out);
         number_field("read_units", units(ending.read_units), out);
         number_field("write_units", units(ending.write_units), out);
@@ -230,14 +231,11 @@ impl Event {
         &self,
         ending: &Ending,
         duration: Option<Duration>,
+        client: &str,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        self.write_opening(
-            "call_end",
-            "attempts",
-            self.call.common.get()?.as_deref()?,
-            out,
-        );
+        let common = self.call.common(None, client)?;
+        self.write_opening("call_end", "attempts", common, out);
         ending.write(out);
         if let Some(duration) = duration {
             duration_field(duration, out);
@@ -253,6 +251,16 @@ impl Event {
 }
 
 impl Call {
+    /// `None` while the token is not known; `found` is the one of a start's body. An end comes here first if its start
+    /// was given up.
+    fn common(&self, found: Option<&str>, client: &str) -> Option<&[u8]> {
+        if let Some(common) = self.common.get() {
+            return Some(common);
+        }
+        let token = self.token.as_deref().or(found)?;
+        Some(self.common.get_or_init(|| self.fields(token, client)))
+    }
+
     fn fields(&self, token: &str, client: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         let own_id;

@@ -168,7 +168,11 @@ impl Sender {
             };
             self.batch += 1;
             self.batch_bytes += event.size();
-            self.lines += u64::from(event.write_line(&self.settings.client, &mut self.data));
+            if event.write_line(&self.settings.client, &mut self.data) {
+                self.lines += 1;
+            } else {
+                self.transport.skip();
+            }
         }
         self.reporting = self
             .transport

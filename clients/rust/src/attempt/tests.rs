@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Answer, Options, begin_with};
 use crate::event::{Outcome, TokenOrigin};
-use crate::testing::collector::Collector;
+use crate::testing::collector::{Collector, wait_until};
 use crate::testing::{Bench, QUICK};
 
 #[test]
@@ -159,4 +159,27 @@ fn debug_output_keeps_the_token_to_itself() {
         Options::default(),
     );
     assert_eq!(format!("{attempt:?}"), "Attempt { number: 1, .. }");
+}
+
+#[test]
+fn ends_whose_start_was_given_up_are_sent() {
+    let bench = Bench::new(QUICK);
+    let mut attempt = begin_with(Some(bench.transport), "stripe", "early", Options::default());
+    bench.wait_for("the start's drop", |stats| stats.dropped == 1);
+    let collector = Collector::new(&bench.socket());
+    wait_until("on again", || {
+        bench
+            .transport
+            .accepts()
+            .then_some(())
+            .ok_or_else(String::new)
+    });
+    attempt.end(Outcome::Ok, Answer::default());
+    let events = collector.wait(3);
+    let tokens: Vec<_> = events
+        .iter()
+        .filter_map(|event| event["token"].as_str())
+        .collect();
+    assert_eq!(tokens, ["early"; 2]);
+    assert_eq!(bench.transport.stats().dropped, 1);
 }

@@ -596,3 +596,32 @@ async fn a_panic_of_the_traceparents_source_stays_inside() {
     assert_eq!(events[0]["traceparent"], Value::Null);
     assert_eq!(scene.bench.transport.stats().failures, 1);
 }
+
+#[tokio::test]
+async fn a_body_nested_too_deep_for_a_fingerprint_is_reported() {
+    let scene = Scene::new(&[Reply::ok("{}")]);
+    let deep = (0..600).fold(AttributeValue::Null(true), |inner, _| {
+        AttributeValue::L(vec![inner])
+    });
+    let put = Put::builder()
+        .table_name("t")
+        .item("id", deep)
+        .build()
+        .unwrap();
+    let call = scene
+        .client()
+        .transact_write_items()
+        .transact_items(TransactWriteItem::builder().put(put).build());
+    call.client_request_token("deep").send().await.unwrap();
+    let events = scene.events(3);
+    assert_eq!(events[2]["token"], "deep");
+    assert_eq!(events[0]["fp"], Value::Null);
+    let body = &scene.stub.received()[0].body;
+    let prints = fingerprint::<&str>(
+        "dynamodb.TransactWriteItems",
+        body,
+        Some("ClientRequestToken"),
+        &[],
+    );
+    assert_eq!(events[0]["fp_raw"], prints.fp_raw);
+}
