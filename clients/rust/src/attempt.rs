@@ -123,7 +123,8 @@ pub(crate) fn begin_with(
             .map(|field| Cow::Owned(field.to_owned())),
         ignored_fields: Cow::Owned(ignored.collect()),
         common: OnceLock::new(),
-    };
+    }
+    .within_limits();
     let parameters = match (options.fp, options.body) {
         (None, Some(body)) => parameters_of(&call, body),
         (fp, _) => Parameters::Known {
@@ -182,7 +183,8 @@ impl Attempt {
                 parameters,
                 max_attempts: start.max_attempts,
                 traceparent: start.traceparent,
-            },
+            }
+            .within_limits(),
         };
         if !transport.is_some_and(|transport| transport.send_start(event)) {
             attempt.call = None;
@@ -231,7 +233,7 @@ impl Attempt {
     }
 
     pub(crate) fn end_with(&mut self, ending: Ending) {
-        let ending = Arc::new(ending);
+        let ending = Arc::new(ending.within_limits());
         let duration = self.started.elapsed();
         self.state = State::Ended(Arc::clone(&ending));
         self.send(Kind::End { ending, duration });

@@ -174,6 +174,7 @@ impl Shape {
             ignored_fields: Cow::Borrowed(IGNORED_FIELDS),
             common: OnceLock::new(),
         }
+        .within_limits()
     }
 }
 

@@ -81,7 +81,7 @@ impl Parameters {
     fn kept_bytes(&self) -> usize {
         match self {
             Self::Body(body) => body.len(),
-            Self::Known { .. } => 0,
+            Self::Known { fp, fp_raw, token } => length(fp) + length(fp_raw) + length(token),
         }
     }
 }
@@ -91,7 +91,9 @@ impl From<Fingerprint> for Parameters {
         Self::Known {
             fp: prints.fp,
             fp_raw: Some(prints.fp_raw),
-            token: prints.token,
+            token: prints
+                .token
+                .map(|token| clipped_unique(&token, TOKEN_BYTES_MAX).into_owned()),
         }
     }
 }
@@ -133,15 +135,22 @@ pub(crate) struct Event {
 impl Event {
     /// Bytes that count against the buffer's limit: about those of the line, and the body while it is kept.
     pub(crate) fn size(&self) -> usize {
-        let call = &self.call;
         let own = match &self.kind {
-            Kind::Start { parameters, .. } => START_BYTES + parameters.kept_bytes(),
+            Kind::Start {
+                parameters,
+                traceparent,
+                ..
+            } => START_BYTES + parameters.kept_bytes() + length(traceparent),
             Kind::End { ending, .. } | Kind::CallEnd { ending, .. } => {
-                let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
                 END_BYTES + length(&ending.error) + length(&ending.request_id)
             }
         };
-        own + call.api.len() + call.token.as_ref().map_or(0, String::len) + call.scope.len()
+        own + self.call.size()
+    }
+
+    /// The most that an end of the same call can count.
+    pub(crate) fn end_size_max(&self) -> usize {
+        END_BYTES + ERROR_BYTES_MAX + REQUEST_ID_BYTES_MAX + self.call.size()
     }
 
     /// Appends the line, newline included; false if the token is not known, without which an event says nothing.
@@ -251,6 +260,41 @@ impl Event {
 }
 
 impl Call {
+    /// Cuts what the protocol does not take, before it occupies the buffer. The names of fields keep their length.
+    pub(crate) fn within_limits(mut self) -> Self {
+        if self.api.len() > API_BYTES_MAX {
+            self.api = Cow::Owned(clipped(&self.api, API_BYTES_MAX).to_owned());
+        }
+        if let Some(token) = &mut self.token {
+            shorten_unique(token, TOKEN_BYTES_MAX);
+        }
+        if let CallId::Given(id) = &mut self.id {
+            shorten_unique(id, CALL_BYTES_MAX);
+        }
+        shorten_unique(&mut self.scope, SCOPE_BYTES_MAX);
+        self
+    }
+
+    /// What its events keep of it; texts that are part of the program do not count.
+    fn size(&self) -> usize {
+        let id = match &self.id {
+            CallId::Given(id) => id.len(),
+            CallId::Own { .. } => 2 * size_of::<u64>(),
+        };
+        let ignored = match &self.ignored_fields {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(fields) => fields
+                .iter()
+                .map(|field| size_of_val(field) + field.len())
+                .sum(),
+        };
+        let field = match &self.token_field {
+            Some(Cow::Owned(field)) => field.len(),
+            _ => 0,
+        };
+        self.api.len() + length(&self.token) + id + self.scope.len() + field + ignored
+    }
+
     /// `None` while the token is not known; `found` is the one of a start's body. An end comes here first if its start
     /// was given up.
     fn common(&self, found: Option<&str>, client: &str) -> Option<&[u8]> {
@@ -289,7 +333,32 @@ impl Call {
     }
 }
 
+impl Kind {
+    /// As [`Call::within_limits`].
+    pub(crate) fn within_limits(mut self) -> Self {
+        if let Self::Start {
+            parameters,
+            traceparent,
+            ..
+        } = &mut self
+        {
+            shorten(traceparent, TRACEPARENT_BYTES_MAX);
+            if let Parameters::Known { fp: Some(fp), .. } = parameters {
+                shorten_unique(fp, FINGERPRINT_BYTES_MAX);
+            }
+        }
+        self
+    }
+}
+
 impl Ending {
+    /// As [`Call::within_limits`].
+    pub(crate) fn within_limits(mut self) -> Self {
+        shorten(&mut self.error, ERROR_BYTES_MAX);
+        shorten(&mut self.request_id, REQUEST_ID_BYTES_MAX);
+        self
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let outcome = match self.outcome {
             Outcome::Ok => "ok",
@@ -352,6 +421,24 @@ fn string_field(name: &str, value: Option<&str>, bytes_max: usize, out: &mut Vec
     if let Some(value) = value.filter(|value| !value.is_empty()) {
         let _ = write!(out, ",\"{name}\":");
         json::write_string(clipped(value, bytes_max).as_bytes(), out);
+    }
+}
+
+fn length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
+}
+
+fn shorten(text: &mut Option<String>, bytes_max: usize) {
+    if let Some(text) = text
+        && text.len() > bytes_max
+    {
+        *text = clipped(text, bytes_max).to_owned();
+    }
+}
+
+fn shorten_unique(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        *text = clipped_unique(text, bytes_max).into_owned();
     }
 }
 

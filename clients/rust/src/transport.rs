@@ -19,7 +19,6 @@ pub(crate) const EVENTS_MAX: usize = 1000;
 pub(crate) const BYTES_MAX: usize = 256 * 1024;
 /// Room that must remain after a start, so that its attempt's ends hardly ever lack it.
 const ENDS_EVENTS: usize = 2;
-const ENDS_BYTES: usize = 1024;
 /// A process, its child, the child's child: so deep a line of forks is served, each with its own connection.
 const GENERATIONS: usize = 8;
 
@@ -179,7 +178,8 @@ impl Transport {
 
     /// Queues a start; false if it was dropped (and counted), and its ends should be as well.
     pub(crate) fn send_start(&'static self, event: Event) -> bool {
-        self.send(event, ENDS_EVENTS, ENDS_BYTES)
+        let spare_bytes = ENDS_EVENTS * event.end_size_max();
+        self.send(event, ENDS_EVENTS, spare_bytes)
     }
 
     /// Queues an end, or counts it as dropped.

@@ -183,3 +183,51 @@ fn ends_whose_start_was_given_up_are_sent() {
     assert_eq!(tokens, ["early"; 2]);
     assert_eq!(bench.transport.stats().dropped, 1);
 }
+
+#[test]
+fn texts_of_any_length_are_cut_and_fit_into_the_buffer() {
+    let bench = Bench::new(QUICK);
+    let collector = Collector::new(&bench.socket());
+    let long = "l".repeat(400 * 1024);
+    let options = Options {
+        fp: Some(&long),
+        call: Some(&long),
+        scope: &long,
+        traceparent: Some(&long),
+        ..Options::default()
+    };
+    let mut attempt = begin_with(Some(bench.transport), &long, &long, options);
+    let answer = Answer {
+        error: Some(&long),
+        request_id: Some(&long),
+        ..Answer::default()
+    };
+    attempt.end(Outcome::Error, answer);
+    attempt.end_call();
+    let events = collector.wait(3);
+    assert_eq!(events[0]["token"].as_str().unwrap().len(), 512);
+    assert_eq!(events[2]["error"].as_str().unwrap().len(), 128);
+    assert_eq!(bench.transport.stats().dropped, 0);
+}
+
+#[test]
+fn names_of_fields_count_against_the_buffer() {
+    let bench = Bench::new(QUICK);
+    let _collector = Collector::new(&bench.socket());
+    let long = "l".repeat(300 * 1024);
+    let many = [long.as_str()];
+    let options = [
+        Options {
+            token_field: Some(&long),
+            ..Options::default()
+        },
+        Options {
+            ignored_fields: &many,
+            ..Options::default()
+        },
+    ];
+    for options in options {
+        drop(begin_with(Some(bench.transport), "stripe", "t", options));
+    }
+    bench.wait_for("6 drops", |stats| stats.dropped == 6);
+}
