@@ -203,7 +203,7 @@ impl Storable for CallState {
 impl CallState {
     fn end(&mut self) {
         if let Some(mut attempt) = self.attempt.take() {
-            attempt.end_call_after(Some(self.started.elapsed()));
+            attempt.end_call_since(Some(self.started));
         }
     }
 }

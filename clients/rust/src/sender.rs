@@ -157,6 +157,8 @@ impl Sender {
     /// Makes the next batch; false if there is nothing to write.
     fn load(&mut self) -> bool {
         if self.taken.is_empty() {
+            // Back to the front of its memory, which is then the part that is written to again.
+            self.taken.clear();
             let mut queue = lock(&self.transport.queue);
             std::mem::swap(&mut queue.waiting, &mut self.taken);
             queue.taken += self.taken.len();
