@@ -119,7 +119,7 @@ pub(crate) fn begin_with(
             || own_call_id(transport),
             |call| CallId::Given(call.to_owned()),
         ),
-        scope: options.scope.to_owned(),
+        scope: options.scope.into(),
         origin: options.token_origin,
         token_field: options
             .token_field

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use aws_sdk_dynamodb::config::interceptors::{
@@ -50,6 +50,8 @@ type TraceparentSource = dyn Fn() -> Option<String> + Send + Sync;
 pub struct Dynamodb {
     scope: Option<Arc<str>>,
     traceparent: Option<Arc<TraceparentSource>>,
+    /// The Region of the last call, shared by all calls to it.
+    region: Arc<Mutex<Option<Arc<str>>>>,
     /// A test's own instead of the process'.
     transport: Option<&'static Transport>,
 }
@@ -78,6 +80,17 @@ impl Dynamodb {
         self
     }
 
+    /// `region` without an allocation if it is the last call's. Never waits: a fork could leave the lock held for ever.
+    fn shared_region(&self, region: &str) -> Arc<str> {
+        let Ok(mut kept) = self.region.try_lock() else {
+            return region.into();
+        };
+        match &*kept {
+            Some(kept) if **kept == *region => Arc::clone(kept),
+            _ => Arc::clone(kept.insert(region.into())),
+        }
+    }
+
     fn current_traceparent(&self, transport: Option<&Transport>) -> Option<String> {
         let source = self.traceparent.as_ref()?;
         let found = catch_unwind(AssertUnwindSafe(|| source()));
@@ -100,7 +113,7 @@ impl Dynamodb {
         transport: Option<&'static Transport>,
         request: &HttpRequest,
         state: &mut CallState,
-        region: Option<String>,
+        region: Option<Arc<str>>,
         start: Start,
     ) {
         // A streamed body is no DynamoDB request.
@@ -108,7 +121,7 @@ impl Dynamodb {
             return;
         };
         let call = state.call.get_or_insert_with(|| {
-            let scope = self.scope.as_deref().map(str::to_owned);
+            let scope = self.scope.clone();
             Arc::new(
                 state
                     .shape
@@ -156,7 +169,7 @@ impl Shape {
         Some(Self { api, origin })
     }
 
-    fn call(self, request: &HttpRequest, scope: String) -> Call {
+    fn call(self, request: &HttpRequest, scope: Arc<str>) -> Call {
         Call {
             api: Cow::Borrowed(self.api),
             // Read from the body by the sender: it is the one that the server sees.
@@ -258,7 +271,7 @@ impl Intercept for Dynamodb {
         }
         let known = state.call.is_some() || self.scope.is_some();
         let region = if known { None } else { cfg.load::<Region>() }
-            .map(|region| region.as_ref().to_owned());
+            .map(|region| self.shared_region(region.as_ref()));
         let (number, max_attempts) = attempt_numbers(context.request());
         let number = number.or_else(|| {
             cfg.load::<RequestAttempts>()

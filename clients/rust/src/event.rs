@@ -58,7 +58,7 @@ pub(crate) struct Call {
     /// `None`: the token is in the body.
     pub(crate) token: Option<String>,
     pub(crate) id: CallId,
-    pub(crate) scope: String,
+    pub(crate) scope: Arc<str>,
     pub(crate) origin: TokenOrigin,
     pub(crate) token_field: Option<Cow<'static, str>>,
     pub(crate) ignored_fields: Cow<'static, [Cow<'static, str>]>,
@@ -271,7 +271,9 @@ impl Call {
         if let CallId::Given(id) = &mut self.id {
             shorten_unique(id, CALL_BYTES_MAX);
         }
-        shorten_unique(&mut self.scope, SCOPE_BYTES_MAX);
+        if self.scope.len() > SCOPE_BYTES_MAX {
+            self.scope = clipped_unique(&self.scope, SCOPE_BYTES_MAX).into();
+        }
         self
     }
 

@@ -15,7 +15,7 @@ fn call(api: &str, token: &str, id: &str, scope: &str) -> Arc<Call> {
         api: api.to_owned().into(),
         token: Some(token.to_owned()),
         id: CallId::Given(id.to_owned()),
-        scope: scope.to_owned(),
+        scope: scope.into(),
         origin: TokenOrigin::Caller,
         token_field: None,
         ignored_fields: Vec::new().into(),
