@@ -2,13 +2,18 @@
 //!
 //! The sidecar rejects an event for one value that is too long, so values are shortened here instead.
 
+mod limits;
+
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use crate::fingerprint::{Fingerprint, fingerprint, hash_of_text};
+use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::json;
+
+pub(crate) use limits::clipped;
+use limits::clipped_unique;
 
 const TOKEN_BYTES_MAX: usize = 512;
 const API_BYTES_MAX: usize = 128;
@@ -260,23 +265,6 @@ impl Event {
 }
 
 impl Call {
-    /// Cuts what the protocol does not take, before it occupies the buffer. The names of fields keep their length.
-    pub(crate) fn within_limits(mut self) -> Self {
-        if self.api.len() > API_BYTES_MAX {
-            self.api = Cow::Owned(clipped(&self.api, API_BYTES_MAX).to_owned());
-        }
-        if let Some(token) = &mut self.token {
-            shorten_unique(token, TOKEN_BYTES_MAX);
-        }
-        if let CallId::Given(id) = &mut self.id {
-            shorten_unique(id, CALL_BYTES_MAX);
-        }
-        if self.scope.len() > SCOPE_BYTES_MAX {
-            self.scope = clipped_unique(&self.scope, SCOPE_BYTES_MAX).into();
-        }
-        self
-    }
-
     /// What its events keep of it; texts that are part of the program do not count.
     fn size(&self) -> usize {
         let id = match &self.id {
@@ -335,32 +323,7 @@ impl Call {
     }
 }
 
-impl Kind {
-    /// As [`Call::within_limits`].
-    pub(crate) fn within_limits(mut self) -> Self {
-        if let Self::Start {
-            parameters,
-            traceparent,
-            ..
-        } = &mut self
-        {
-            shorten(traceparent, TRACEPARENT_BYTES_MAX);
-            if let Parameters::Known { fp: Some(fp), .. } = parameters {
-                shorten_unique(fp, FINGERPRINT_BYTES_MAX);
-            }
-        }
-        self
-    }
-}
-
 impl Ending {
-    /// As [`Call::within_limits`].
-    pub(crate) fn within_limits(mut self) -> Self {
-        shorten(&mut self.error, ERROR_BYTES_MAX);
-        shorten(&mut self.request_id, REQUEST_ID_BYTES_MAX);
-        self
-    }
-
     fn write(&self, out: &mut Vec<u8>) {
         let outcome = match self.outcome {
             Outcome::Ok => "ok",
@@ -428,36 +391,6 @@ fn string_field(name: &str, value: Option<&str>, bytes_max: usize, out: &mut Vec
 
 fn length(text: &Option<String>) -> usize {
     text.as_ref().map_or(0, String::len)
-}
-
-fn shorten(text: &mut Option<String>, bytes_max: usize) {
-    if let Some(text) = text
-        && text.len() > bytes_max
-    {
-        *text = clipped(text, bytes_max).to_owned();
-    }
-}
-
-fn shorten_unique(text: &mut String, bytes_max: usize) {
-    if text.len() > bytes_max {
-        *text = clipped_unique(text, bytes_max).into_owned();
-    }
-}
-
-/// `text`, cut at a character boundary to at most `bytes_max` bytes.
-pub(crate) fn clipped(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max))
-        .unwrap_or_default()
-}
-
-/// Like [`clipped`] for identifiers: the end of a text that is too long is replaced by a hash of all of it, so that two
-/// that begin alike stay different.
-fn clipped_unique(text: &str, bytes_max: usize) -> Cow<'_, str> {
-    if text.len() <= bytes_max {
-        return Cow::Borrowed(text);
-    }
-    let mark = format!("~{}", hash_of_text(text));
-    Cow::Owned(format!("{}{mark}", clipped(text, bytes_max - mark.len())))
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub struct Stats {
     pub sent: u64,
     /// Events waiting to be written.
     pub pending: u64,
-    /// Events dropped because nobody was there or the buffer was full.
+    /// Events dropped because nobody was there, the buffer was full, or the body had no token.
     pub dropped: u64,
     /// Errors inside this library.
     pub failures: u64,
