@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::event::{Body, Call, CallId, Ending, Event, Kind, Outcome, Parameters, TokenOrigin};
+use crate::event::{Call, CallId, Ending, Event, Kind, Outcome, Parameters, TokenOrigin};
 use crate::fingerprint::fingerprint;
 use crate::transport::{self, Transport};
 
@@ -66,6 +65,7 @@ pub struct Attempt {
     number: u32,
     own_call: bool,
     started: Instant,
+    started_at: SystemTime,
     state: State,
 }
 
@@ -115,17 +115,21 @@ pub(crate) fn begin_with(
     let call = Call {
         api: Cow::Owned(api.to_owned()),
         token: Some(token.to_owned()),
-        id: given.map_or_else(own_call_id, |call| CallId::Given(call.to_owned())),
-        scope: options.scope.to_owned(),
+        id: given.map_or_else(
+            || own_call_id(transport),
+            |call| CallId::Given(call.to_owned()),
+        ),
+        scope: options.scope.into(),
         origin: options.token_origin,
         token_field: options
             .token_field
             .map(|field| Cow::Owned(field.to_owned())),
         ignored_fields: Cow::Owned(ignored.collect()),
         common: OnceLock::new(),
-    };
+    }
+    .within_limits();
     let parameters = match (options.fp, options.body) {
-        (None, Some(body)) => parameters_of(&call, body, || Body::Copied(body.into())),
+        (None, Some(body)) => parameters_of(&call, body),
         (fp, _) => Parameters::Known {
             fp: fp.map(str::to_owned),
             fp_raw: None,
@@ -136,9 +140,9 @@ pub(crate) fn begin_with(
 }
 
 /// The body for the sender, unless it is too large to be kept.
-pub(crate) fn parameters_of(call: &Call, bytes: &[u8], keep: impl FnOnce() -> Body) -> Parameters {
+pub(crate) fn parameters_of(call: &Call, bytes: &[u8]) -> Parameters {
     if bytes.len() <= DEFERRED_BODY_BYTES_MAX {
-        return Parameters::Body(keep());
+        return Parameters::Body(bytes.into());
     }
     fingerprint(
         &call.api,
@@ -150,11 +154,10 @@ pub(crate) fn parameters_of(call: &Call, bytes: &[u8], keep: impl FnOnce() -> Bo
 }
 
 /// Unique for the client's name, which holds the process id: ids repeat only if both do.
-fn own_call_id() -> CallId {
-    static PROCESS: OnceLock<u64> = OnceLock::new();
+fn own_call_id(transport: Option<&Transport>) -> CallId {
     static CALLS: AtomicU64 = AtomicU64::new(1);
     CallId::Own {
-        process: *PROCESS.get_or_init(|| RandomState::new().hash_one(SystemTime::now())),
+        process: transport.map_or(0, Transport::salt),
         number: CALLS.fetch_add(1, Ordering::Relaxed),
     }
 }
@@ -166,23 +169,26 @@ impl Attempt {
         parameters: Parameters,
         start: Start,
     ) -> Self {
+        let started_at = SystemTime::now();
         let mut attempt = Self {
             call: Some(Arc::clone(call)),
             transport,
             number: start.number,
             own_call: start.own_call,
             started: Instant::now(),
+            started_at,
             state: State::Open,
         };
         let event = Event {
             call: Arc::clone(call),
             number: start.number,
-            at: SystemTime::now(),
+            at: started_at,
             kind: Kind::Start {
                 parameters,
                 max_attempts: start.max_attempts,
                 traceparent: start.traceparent,
-            },
+            }
+            .within_limits(),
         };
         if !transport.is_some_and(|transport| transport.send_start(event)) {
             attempt.call = None;
@@ -201,6 +207,7 @@ impl Attempt {
             number: 1,
             own_call,
             started: Instant::now(),
+            started_at: SystemTime::UNIX_EPOCH,
             state: State::Open,
         }
     }
@@ -231,10 +238,10 @@ impl Attempt {
     }
 
     pub(crate) fn end_with(&mut self, ending: Ending) {
-        let ending = Arc::new(ending);
+        let ending = Arc::new(ending.within_limits());
         let duration = self.started.elapsed();
         self.state = State::Ended(Arc::clone(&ending));
-        self.send(Kind::End { ending, duration });
+        self.send(Kind::End { ending, duration }, duration);
         if self.own_call {
             self.end_call();
         }
@@ -242,18 +249,23 @@ impl Attempt {
 
     /// Reports that the call is over, with the outcome of this, its last attempt.
     pub fn end_call(&mut self) {
-        self.end_call_after(None);
+        self.end_call_since(None);
     }
 
-    pub(crate) fn end_call_after(&mut self, duration: Option<Duration>) {
+    /// `call_started` is when the call began, if that is known.
+    pub(crate) fn end_call_since(&mut self, call_started: Option<Instant>) {
         self.end(Outcome::NoResponse, Answer::default());
         if let State::Ended(ending) = std::mem::replace(&mut self.state, State::Over) {
-            self.send(Kind::CallEnd { ending, duration });
+            let now = Instant::now();
+            let duration = call_started.map(|started| now.saturating_duration_since(started));
+            let kind = Kind::CallEnd { ending, duration };
+            self.send(kind, now.saturating_duration_since(self.started));
         }
     }
 
-    fn send(&self, kind: Kind) {
-        let Some(transport) = self.transport.filter(|transport| transport.is_own()) else {
+    /// An end is `after` its start: one clock for both, and one reading of it.
+    fn send(&self, kind: Kind, after: Duration) {
+        let Some(transport) = self.transport else {
             return;
         };
         match &self.call {
@@ -261,7 +273,10 @@ impl Attempt {
             Some(call) => transport.send_end(Event {
                 call: Arc::clone(call),
                 number: self.number,
-                at: SystemTime::now(),
+                at: self
+                    .started_at
+                    .checked_add(after)
+                    .unwrap_or(self.started_at),
                 kind,
             }),
         }

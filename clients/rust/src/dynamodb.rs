@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use aws_sdk_dynamodb::config::interceptors::{
@@ -27,11 +28,10 @@ use aws_smithy_runtime_api::client::interceptors::context::{Error, Input, Output
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
-use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use crate::attempt::{Answer, Attempt, Start, parameters_of};
-use crate::event::{Body, Call, CallId, Ending, Outcome, TokenOrigin};
+use crate::event::{Call, CallId, Ending, Outcome, TokenOrigin};
 use crate::transport::{self, Transport};
 
 const TOKEN_FIELD: &str = "ClientRequestToken";
@@ -44,12 +44,14 @@ type TraceparentSource = dyn Fn() -> Option<String> + Send + Sync;
 
 /// An interceptor that reports each attempt of `TransactWriteItems` and `ExecuteTransaction`.
 ///
-/// Give it to `aws_sdk_dynamodb::config::Builder::interceptor` once; a client with two of them reports everything
-/// twice. It reads and never changes what the SDK does.
+/// Give it to `aws_sdk_dynamodb::config::Builder::interceptor` ; of several in one client the first
+/// to be called reports. It reads and never changes what the SDK does.
 #[derive(Clone, Default)]
 pub struct Dynamodb {
     scope: Option<Arc<str>>,
     traceparent: Option<Arc<TraceparentSource>>,
+    /// The Region of the last call, shared by all calls to it.
+    region: Arc<Mutex<Option<Arc<str>>>>,
     /// A test's own instead of the process'.
     transport: Option<&'static Transport>,
 }
@@ -68,7 +70,7 @@ impl Dynamodb {
     }
 
     /// Where the W3C trace context of the current span comes from. It is called on the caller's thread before each
-    /// attempt is sent, must not block, and must not panic.
+    /// attempt is sent and must not block; if it panics, the attempt is reported without.
     #[must_use]
     pub fn traceparent(
         mut self,
@@ -76,6 +78,26 @@ impl Dynamodb {
     ) -> Self {
         self.traceparent = Some(Arc::new(source));
         self
+    }
+
+    /// `region` without an allocation if it is the last call's. Never waits: a fork could leave the lock held for ever.
+    fn shared_region(&self, region: &str) -> Arc<str> {
+        let Ok(mut kept) = self.region.try_lock() else {
+            return region.into();
+        };
+        match &*kept {
+            Some(kept) if **kept == *region => Arc::clone(kept),
+            _ => Arc::clone(kept.insert(region.into())),
+        }
+    }
+
+    fn current_traceparent(&self, transport: Option<&Transport>) -> Option<String> {
+        let source = self.traceparent.as_ref()?;
+        let found = catch_unwind(AssertUnwindSafe(|| source()));
+        if let (Err(_), Some(transport)) = (&found, transport) {
+            transport.count_failure();
+        }
+        found.ok()?
     }
 
     #[cfg(test)]
@@ -91,7 +113,7 @@ impl Dynamodb {
         transport: Option<&'static Transport>,
         request: &HttpRequest,
         state: &mut CallState,
-        region: Option<String>,
+        region: Option<Arc<str>>,
         start: Start,
     ) {
         // A streamed body is no DynamoDB request.
@@ -99,26 +121,18 @@ impl Dynamodb {
             return;
         };
         let call = state.call.get_or_insert_with(|| {
-            let scope = self.scope.as_deref().map(str::to_owned);
+            let scope = self.scope.clone();
             Arc::new(
                 state
                     .shape
                     .call(request, scope.or(region).unwrap_or_default()),
             )
         });
-        let keep = || {
-            request
-                .body()
-                .try_clone()
-                .map_or_else(|| Body::Copied(bytes.into()), shared)
-        };
-        let parameters = parameters_of(call, bytes, keep);
+        // The bytes and not a clone of the body: that would repeat the layers which the SDK and the application put
+        // around it, and an extra layer that counts bytes falsifies the application's metrics.
+        let parameters = parameters_of(call, bytes);
         state.attempt = Some(Attempt::begin(transport, call, parameters, start));
     }
-}
-
-fn shared(body: SdkBody) -> Body {
-    Body::Shared(body)
 }
 
 impl fmt::Debug for Dynamodb {
@@ -155,7 +169,7 @@ impl Shape {
         Some(Self { api, origin })
     }
 
-    fn call(self, request: &HttpRequest, scope: String) -> Call {
+    fn call(self, request: &HttpRequest, scope: Arc<str>) -> Call {
         Call {
             api: Cow::Borrowed(self.api),
             // Read from the body by the sender: it is the one that the server sees.
@@ -173,6 +187,7 @@ impl Shape {
             ignored_fields: Cow::Borrowed(IGNORED_FIELDS),
             common: OnceLock::new(),
         }
+        .within_limits()
     }
 }
 
@@ -201,7 +216,7 @@ impl Storable for CallState {
 impl CallState {
     fn end(&mut self) {
         if let Some(mut attempt) = self.attempt.take() {
-            attempt.end_call_after(Some(self.started.elapsed()));
+            attempt.end_call_since(Some(self.started));
         }
     }
 }
@@ -223,7 +238,10 @@ impl Intercept for Dynamodb {
         context: &BeforeSerializationInterceptorContextRef<'_>,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(shape) = Shape::of(context.input()) {
+        // A second interceptor finds the first one's and leaves the call to it.
+        if cfg.get_mut_from_interceptor_state::<CallState>().is_none()
+            && let Some(shape) = Shape::of(context.input())
+        {
             cfg.interceptor_state().store_put(CallState {
                 shape,
                 started: Instant::now(),
@@ -243,6 +261,9 @@ impl Intercept for Dynamodb {
         let Some(state) = cfg.get_mut_from_interceptor_state::<CallState>() else {
             return Ok(());
         };
+        if state.attempt.as_ref().is_some_and(Attempt::is_open) {
+            return Ok(());
+        }
         let transport = self.transport.or_else(transport::current);
         if !transport.is_some_and(Transport::accepts) {
             state.attempt = Some(Attempt::unobserved(transport, false));
@@ -250,7 +271,7 @@ impl Intercept for Dynamodb {
         }
         let known = state.call.is_some() || self.scope.is_some();
         let region = if known { None } else { cfg.load::<Region>() }
-            .map(|region| region.as_ref().to_owned());
+            .map(|region| self.shared_region(region.as_ref()));
         let (number, max_attempts) = attempt_numbers(context.request());
         let number = number.or_else(|| {
             cfg.load::<RequestAttempts>()
@@ -261,7 +282,7 @@ impl Intercept for Dynamodb {
                 number: number.unwrap_or(1).max(1),
                 own_call: false,
                 max_attempts,
-                traceparent: self.traceparent.as_ref().and_then(|source| source()),
+                traceparent: self.current_traceparent(transport),
             };
             self.begin(transport, context.request(), state, region, start);
         }

@@ -2,16 +2,18 @@
 //!
 //! The sidecar rejects an event for one value that is too long, so values are shortened here instead.
 
+mod limits;
+
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-#[cfg(feature = "aws-sdk")]
-use aws_smithy_types::body::SdkBody;
-
-use crate::fingerprint::{Fingerprint, fingerprint, hash_of_text};
+use crate::fingerprint::{Fingerprint, fingerprint};
 use crate::json;
+
+pub(crate) use limits::clipped;
+use limits::clipped_unique;
 
 const TOKEN_BYTES_MAX: usize = 512;
 const API_BYTES_MAX: usize = 128;
@@ -61,35 +63,18 @@ pub(crate) struct Call {
     /// `None`: the token is in the body.
     pub(crate) token: Option<String>,
     pub(crate) id: CallId,
-    pub(crate) scope: String,
+    pub(crate) scope: Arc<str>,
     pub(crate) origin: TokenOrigin,
     pub(crate) token_field: Option<Cow<'static, str>>,
     pub(crate) ignored_fields: Cow<'static, [Cow<'static, str>]>,
-    /// These fields as JSON, made by the sender from the first start; `None` inside if the body has no token.
-    pub(crate) common: OnceLock<Option<Vec<u8>>>,
-}
-
-/// A request's body, kept alive but not copied where the SDK allows it.
-pub(crate) enum Body {
-    Copied(Box<[u8]>),
-    #[cfg(feature = "aws-sdk")]
-    Shared(SdkBody),
-}
-
-impl Body {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Copied(bytes) => bytes,
-            #[cfg(feature = "aws-sdk")]
-            Self::Shared(body) => body.bytes().unwrap_or_default(),
-        }
-    }
+    /// These fields as JSON, made by the sender once the token is known.
+    pub(crate) common: OnceLock<Vec<u8>>,
 }
 
 /// Where a start's fingerprints come from.
 pub(crate) enum Parameters {
     /// The sender computes them.
-    Body(Body),
+    Body(Box<[u8]>),
     Known {
         fp: Option<String>,
         fp_raw: Option<String>,
@@ -100,8 +85,8 @@ pub(crate) enum Parameters {
 impl Parameters {
     fn kept_bytes(&self) -> usize {
         match self {
-            Self::Body(body) => body.bytes().len(),
-            Self::Known { .. } => 0,
+            Self::Body(body) => body.len(),
+            Self::Known { fp, fp_raw, token } => length(fp) + length(fp_raw) + length(token),
         }
     }
 }
@@ -111,7 +96,9 @@ impl From<Fingerprint> for Parameters {
         Self::Known {
             fp: prints.fp,
             fp_raw: Some(prints.fp_raw),
-            token: prints.token,
+            token: prints
+                .token
+                .map(|token| clipped_unique(&token, TOKEN_BYTES_MAX).into_owned()),
         }
     }
 }
@@ -153,18 +140,25 @@ pub(crate) struct Event {
 impl Event {
     /// Bytes that count against the buffer's limit: about those of the line, and the body while it is kept.
     pub(crate) fn size(&self) -> usize {
-        let call = &self.call;
         let own = match &self.kind {
-            Kind::Start { parameters, .. } => START_BYTES + parameters.kept_bytes(),
+            Kind::Start {
+                parameters,
+                traceparent,
+                ..
+            } => START_BYTES + parameters.kept_bytes() + length(traceparent),
             Kind::End { ending, .. } | Kind::CallEnd { ending, .. } => {
-                let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
                 END_BYTES + length(&ending.error) + length(&ending.request_id)
             }
         };
-        own + call.api.len() + call.token.as_ref().map_or(0, String::len) + call.scope.len()
+        own + self.call.size()
     }
 
-    /// Appends the line, newline included; false if there is nothing to tell because the body has no token.
+    /// The most that an end of the same call can count.
+    pub(crate) fn end_size_max(&self) -> usize {
+        END_BYTES + ERROR_BYTES_MAX + REQUEST_ID_BYTES_MAX + self.call.size()
+    }
+
+    /// Appends the line, newline included; false if the token is not known, without which an event says nothing.
     pub(crate) fn write_line(&self, client: &str, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let written = match &self.kind {
@@ -181,8 +175,10 @@ impl Event {
                     out,
                 );
             }),
-            Kind::End { ending, duration } => self.write_end(ending, *duration, out),
-            Kind::CallEnd { ending, duration } => self.write_call_end(ending, *duration, out),
+            Kind::End { ending, duration } => self.write_end(ending, *duration, client, out),
+            Kind::CallEnd { ending, duration } => {
+                self.write_call_end(ending, *duration, client, out)
+            }
         };
         if written.is_none() {
             out.truncate(start);
@@ -204,7 +200,7 @@ impl Event {
             Parameters::Body(body) => {
                 computed = fingerprint(
                     &call.api,
-                    body.bytes(),
+                    body,
                     call.token_field.as_deref(),
                     &call.ignored_fields,
                 );
@@ -215,11 +211,8 @@ impl Event {
                 )
             }
         };
-        let token = call.token.as_ref().or(token.as_ref());
-        let common = call
-            .common
-            .get_or_init(|| token.map(|token| call.fields(token, client)));
-        self.write_opening("attempt_start", "attempt", common.as_deref()?, out);
+        let common = call.common(token.as_deref(), client)?;
+        self.write_opening("attempt_start", "attempt", common, out);
         for (name, value) in [("fp", fp), ("fp_raw", fp_raw)] {
             let value = value.map(|value| clipped_unique(value, FINGERPRINT_BYTES_MAX));
             string_field(name, value.as_deref(), FINGERPRINT_BYTES_MAX, out);
@@ -232,13 +225,15 @@ impl Event {
         Some(())
     }
 
-    fn write_end(&self, ending: &Ending, duration: Duration, out: &mut Vec<u8>) -> Option<()> {
-        self.write_opening(
-            "attempt_end",
-            "attempt",
-            self.call.common.get()?.as_deref()?,
-            out,
-        );
+    fn write_end(
+        &self,
+        ending: &Ending,
+        duration: Duration,
+        client: &str,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let common = self.call.common(None, client)?;
+        self.write_opening("attempt_end", "attempt", common, out);
         ending.write(out);
         number_field("read_units", units(ending.read_units), out);
         number_field("write_units", units(ending.write_units), out);
@@ -250,14 +245,11 @@ impl Event {
         &self,
         ending: &Ending,
         duration: Option<Duration>,
+        client: &str,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        self.write_opening(
-            "call_end",
-            "attempts",
-            self.call.common.get()?.as_deref()?,
-            out,
-        );
+        let common = self.call.common(None, client)?;
+        self.write_opening("call_end", "attempts", common, out);
         ending.write(out);
         if let Some(duration) = duration {
             duration_field(duration, out);
@@ -273,6 +265,36 @@ impl Event {
 }
 
 impl Call {
+    /// What its events keep of it; texts that are part of the program do not count.
+    fn size(&self) -> usize {
+        let id = match &self.id {
+            CallId::Given(id) => id.len(),
+            CallId::Own { .. } => 2 * size_of::<u64>(),
+        };
+        let ignored = match &self.ignored_fields {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(fields) => fields
+                .iter()
+                .map(|field| size_of_val(field) + field.len())
+                .sum(),
+        };
+        let field = match &self.token_field {
+            Some(Cow::Owned(field)) => field.len(),
+            _ => 0,
+        };
+        self.api.len() + length(&self.token) + id + self.scope.len() + field + ignored
+    }
+
+    /// `None` while the token is not known; `found` is the one of a start's body. An end comes here first if its start
+    /// was given up.
+    fn common(&self, found: Option<&str>, client: &str) -> Option<&[u8]> {
+        if let Some(common) = self.common.get() {
+            return Some(common);
+        }
+        let token = self.token.as_deref().or(found)?;
+        Some(self.common.get_or_init(|| self.fields(token, client)))
+    }
+
     fn fields(&self, token: &str, client: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         let own_id;
@@ -367,20 +389,8 @@ fn string_field(name: &str, value: Option<&str>, bytes_max: usize, out: &mut Vec
     }
 }
 
-/// `text`, cut at a character boundary to at most `bytes_max` bytes.
-pub(crate) fn clipped(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max))
-        .unwrap_or_default()
-}
-
-/// Like [`clipped`] for identifiers: the end of a text that is too long is replaced by a hash of all of it, so that two
-/// that begin alike stay different.
-fn clipped_unique(text: &str, bytes_max: usize) -> Cow<'_, str> {
-    if text.len() <= bytes_max {
-        return Cow::Borrowed(text);
-    }
-    let mark = format!("~{}", hash_of_text(text));
-    Cow::Owned(format!("{}{mark}", clipped(text, bytes_max - mark.len())))
+fn length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
 }
 
 #[cfg(test)]

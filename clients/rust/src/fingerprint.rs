@@ -25,31 +25,30 @@ pub struct Fingerprint {
 /// Hashes `body` for `api`; any bytes will do.
 ///
 /// `token_field` and `ignored_fields` are looked for at the top level only. Of a repeated key the last one counts, as
-/// JSON parsers have it. A document nested deeper than 512 levels is taken as not JSON.
+/// JSON parsers have it. A document nested deeper than 512 levels has no `fp`.
 pub fn fingerprint<S: AsRef<str>>(
     api: &str,
     body: &[u8],
     token_field: Option<&str>,
     ignored_fields: &[S],
 ) -> Fingerprint {
-    let Some(document) = json::read(body, token_field, ignored_fields) else {
-        return Fingerprint {
-            fp: None,
-            fp_raw: hash(api, &[body]),
-            token: None,
-        };
+    let (canonical, token) = if body.len() > BODY_BYTES_MAX {
+        // A canonical form, which nobody asks for, would cost the calling thread about as much as the hash.
+        (None, json::locate(body, token_field).flatten())
+    } else {
+        json::read(body, token_field, ignored_fields).map_or((None, None), |document| {
+            (document.canonical, document.token)
+        })
     };
-    let has_fp = body.len() <= BODY_BYTES_MAX && std::str::from_utf8(&document.canonical).is_ok();
-    let cut = document
-        .token
-        .as_ref()
-        .map_or(0..0, |token| token.source.clone());
+    let cut = token.as_ref().map_or(0..0, |token| token.source.clone());
     let before = body.get(..cut.start).unwrap_or_default();
     let after = body.get(cut.end..).unwrap_or_default();
     Fingerprint {
-        fp: has_fp.then(|| hash(api, &[&document.canonical])),
+        fp: canonical
+            .filter(|canonical| std::str::from_utf8(canonical).is_ok())
+            .map(|canonical| hash(api, &[&canonical])),
         fp_raw: hash(api, &[before, after]),
-        token: document.token.map(|token| token.text),
+        token: token.map(|token| token.text),
     }
 }
 
@@ -62,7 +61,7 @@ pub fn canonical<S: AsRef<str>>(
     ignored_fields: &[S],
 ) -> Option<String> {
     let document = json::read(body, token_field, ignored_fields)?;
-    String::from_utf8(document.canonical).ok()
+    String::from_utf8(document.canonical?).ok()
 }
 
 fn hash(api: &str, parts: &[&[u8]]) -> String {

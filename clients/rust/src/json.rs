@@ -3,15 +3,20 @@
 //! No parser in the SDK's dependency tree keeps what SPEC §10 needs: the text of numbers, and where in the bytes a
 //! member's value stands. Any bytes are accepted without a panic; the work is bounded by size times [`DEPTH_MAX`].
 
+mod locate;
+
 use std::ops::Range;
 
-/// Deeper documents are taken as not JSON, to bound the stack. DynamoDB allows 32 levels of nested attributes.
+pub(crate) use locate::locate;
+
+/// Deeper documents have no canonical form, to bound the stack. DynamoDB allows 32 levels of nested attributes.
 const DEPTH_MAX: usize = 512;
 
 /// A document that was read to its end.
 pub(crate) struct Document {
-    /// Keys sorted, no white space, dropped members left out. Not UTF-8 if a string holds a lone surrogate.
-    pub(crate) canonical: Vec<u8>,
+    /// Keys sorted, no white space, dropped members left out. Not UTF-8 if a string holds a lone surrogate. `None` if
+    /// the document is nested too deep.
+    pub(crate) canonical: Option<Vec<u8>>,
     pub(crate) token: Option<Token>,
 }
 
@@ -30,30 +35,20 @@ pub(crate) fn read<S: AsRef<str>>(
     ignored_fields: &[S],
 ) -> Option<Document> {
     let source = std::str::from_utf8(body).ok()?.as_bytes();
-    let mut reader = Reader {
-        source,
-        at: 0,
-        out: Vec::with_capacity(source.len()),
-        token: None,
-    };
-    reader.skip_space();
-    if reader.peek() == Some(b'{') {
-        reader.read_object(0, Some(token_field.map(str::as_bytes)), &|key| {
-            token_field.is_some_and(|field| field.as_bytes() == key)
-                || ignored_fields
-                    .iter()
-                    .any(|field| field.as_ref().as_bytes() == key)
-        })?;
-    } else {
-        reader.read_value(0)?;
+    let mut reader = Reader::new(source, source.len());
+    if reader.read_document(token_field, ignored_fields).is_some() {
+        return Some(Document {
+            canonical: Some(reader.out),
+            token: reader.token,
+        });
     }
-    reader.skip_space();
-    if reader.at < source.len() {
+    if !reader.too_deep {
         return None;
     }
+    let token = locate(body, token_field)?;
     Some(Document {
-        canonical: reader.out,
-        token: reader.token,
+        canonical: None,
+        token,
     })
 }
 
@@ -87,6 +82,8 @@ struct Reader<'a> {
     at: usize,
     out: Vec<u8>,
     token: Option<Token>,
+    /// Why reading failed.
+    too_deep: bool,
 }
 
 /// One member of the object that is being read.
@@ -96,7 +93,37 @@ struct Member {
     written: Range<usize>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(source: &'a [u8], capacity: usize) -> Self {
+        Self {
+            source,
+            at: 0,
+            out: Vec::with_capacity(capacity),
+            token: None,
+            too_deep: false,
+        }
+    }
+
+    fn read_document<S: AsRef<str>>(
+        &mut self,
+        token_field: Option<&str>,
+        ignored_fields: &[S],
+    ) -> Option<()> {
+        self.skip_space();
+        if self.peek() == Some(b'{') {
+            self.read_object(0, Some(token_field.map(str::as_bytes)), &|key| {
+                token_field.is_some_and(|field| field.as_bytes() == key)
+                    || ignored_fields
+                        .iter()
+                        .any(|field| field.as_ref().as_bytes() == key)
+            })?;
+        } else {
+            self.read_value(0)?;
+        }
+        self.skip_space();
+        (self.at == self.source.len()).then_some(())
+    }
+
     fn peek(&self) -> Option<u8> {
         self.source.get(self.at).copied()
     }
@@ -116,6 +143,7 @@ impl Reader<'_> {
 
     fn read_value(&mut self, depth: usize) -> Option<()> {
         if depth > DEPTH_MAX {
+            self.too_deep = true;
             return None;
         }
         match self.peek()? {

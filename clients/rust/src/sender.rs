@@ -157,6 +157,8 @@ impl Sender {
     /// Makes the next batch; false if there is nothing to write.
     fn load(&mut self) -> bool {
         if self.taken.is_empty() {
+            // Back to the front of its memory, which is then the part that is written to again.
+            self.taken.clear();
             let mut queue = lock(&self.transport.queue);
             std::mem::swap(&mut queue.waiting, &mut self.taken);
             queue.taken += self.taken.len();
@@ -168,7 +170,11 @@ impl Sender {
             };
             self.batch += 1;
             self.batch_bytes += event.size();
-            self.lines += u64::from(event.write_line(&self.settings.client, &mut self.data));
+            if event.write_line(&self.settings.client, &mut self.data) {
+                self.lines += 1;
+            } else {
+                self.transport.skip();
+            }
         }
         self.reporting = self
             .transport

@@ -4,12 +4,13 @@
 //! half-made value of the parent's other threads would stay as it is for ever.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::Event;
 use crate::sender::Sender;
@@ -19,7 +20,6 @@ pub(crate) const EVENTS_MAX: usize = 1000;
 pub(crate) const BYTES_MAX: usize = 256 * 1024;
 /// Room that must remain after a start, so that its attempt's ends hardly ever lack it.
 const ENDS_EVENTS: usize = 2;
-const ENDS_BYTES: usize = 1024;
 /// A process, its child, the child's child: so deep a line of forks is served, each with its own connection.
 const GENERATIONS: usize = 8;
 
@@ -73,6 +73,8 @@ pub(crate) struct Transport {
     pub(crate) sent: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) failures: AtomicU64,
+    /// A random part of the calls' ids, 0 until the first one.
+    salt: AtomicU64,
     pub(crate) settings: OnceLock<Settings>,
     pub(crate) pace: Pace,
 }
@@ -86,7 +88,7 @@ pub struct Stats {
     pub sent: u64,
     /// Events waiting to be written.
     pub pending: u64,
-    /// Events dropped because nobody was there or the buffer was full.
+    /// Events dropped because nobody was there, the buffer was full, or the body had no token.
     pub dropped: u64,
     /// Errors inside this library.
     pub failures: u64,
@@ -146,6 +148,7 @@ impl Transport {
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            salt: AtomicU64::new(0),
             settings: OnceLock::new(),
             pace,
         }
@@ -179,7 +182,8 @@ impl Transport {
 
     /// Queues a start; false if it was dropped (and counted), and its ends should be as well.
     pub(crate) fn send_start(&'static self, event: Event) -> bool {
-        self.send(event, ENDS_EVENTS, ENDS_BYTES)
+        let spare_bytes = ENDS_EVENTS * event.end_size_max();
+        self.send(event, ENDS_EVENTS, spare_bytes)
     }
 
     /// Queues an end, or counts it as dropped.
@@ -189,7 +193,9 @@ impl Transport {
 
     fn send(&'static self, event: Event, spare_events: usize, spare_bytes: usize) -> bool {
         let size = event.size();
-        let mut queue = lock(&self.queue);
+        let Some(mut queue) = self.own_queue() else {
+            return false;
+        };
         let events = queue.waiting.len() + queue.taken + 1 + spare_events;
         let bytes = queue.waiting_bytes + queue.taken_bytes + size + spare_bytes;
         let room = events <= EVENTS_MAX && bytes <= BYTES_MAX;
@@ -215,6 +221,30 @@ impl Transport {
         true
     }
 
+    /// The queue; `None` if another thread holds it and this is a forked child, where that thread may not exist.
+    ///
+    /// Asking who we are costs a system call, so a free queue is taken without. What a child puts there stays there:
+    /// this is its copy of its parent's queue, bounded like any, with no thread to send from it.
+    fn own_queue(&self) -> Option<MutexGuard<'_, Queue>> {
+        match self.queue.try_lock() {
+            Ok(queue) => Some(queue),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => self.is_own().then(|| lock(&self.queue)),
+        }
+    }
+
+    /// Differs from process to process. Not a `OnceLock`, which a fork can leave half-made for ever.
+    pub(crate) fn salt(&self) -> u64 {
+        let made = self.salt.load(Ordering::Relaxed);
+        if made != 0 {
+            return made;
+        }
+        let new = RandomState::new().hash_one(SystemTime::now()) | 1;
+        self.salt
+            .compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed)
+            .map_or_else(|faster| faster, |_| new)
+    }
+
     /// Counts an event that was not made or not taken.
     pub(crate) fn skip(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -225,7 +255,8 @@ impl Transport {
     }
 
     fn start(&'static self) {
-        if self.started.swap(true, Ordering::AcqRel) {
+        // A forked child must not send what its parent began.
+        if !self.is_own() || self.started.swap(true, Ordering::AcqRel) {
             return;
         }
         let thread = thread::Builder::new().name("oncewatch".to_owned());

@@ -135,3 +135,27 @@ fn a_lone_surrogate_in_a_dropped_field_does_not_matter() {
     );
     assert_eq!(canonical::<&str>(body, None, &[]), None);
 }
+
+#[test]
+fn the_token_is_found_where_there_is_no_canonical_form() {
+    let deep = format!("{}{}", "[".repeat(600), "]".repeat(600));
+    let long = format!("\"{}\"", "x".repeat(300 * 1024));
+    for filler in [deep, long] {
+        let bodies = ["a", "b"].map(|token| {
+            format!(
+                r#"{{ "k" : "old", "x":{{"k":"inner","s":"\\\"}},k:"}},"y":{filler}, "\u006b" : "{token}" ,"z":[1,{{}}]}} "#
+            )
+        });
+        let [a, b] =
+            bodies.map(|body| fingerprint::<&str>("stripe", body.as_bytes(), Some("k"), &[]));
+        assert_eq!((a.fp, a.token.as_deref()), (None, Some("a")));
+        assert_eq!(b.token.as_deref(), Some("b"));
+        assert_eq!(a.fp_raw, b.fp_raw, "the token does not count");
+        for broken in ["", "}", "\"", ",\"k\":1}", ",\"k"] {
+            let body = format!(r#"{{"k":"a","y":{filler}{broken}"#);
+            let prints = fingerprint::<&str>("stripe", body.as_bytes(), Some("k"), &[]);
+            let whole = broken == "}";
+            assert_eq!(prints.token.is_some(), whole, "{broken}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Answer, Options, begin_with};
 use crate::event::{Outcome, TokenOrigin};
-use crate::testing::collector::Collector;
+use crate::testing::collector::{Collector, wait_until};
 use crate::testing::{Bench, QUICK};
 
 #[test]
@@ -159,4 +159,75 @@ fn debug_output_keeps_the_token_to_itself() {
         Options::default(),
     );
     assert_eq!(format!("{attempt:?}"), "Attempt { number: 1, .. }");
+}
+
+#[test]
+fn ends_whose_start_was_given_up_are_sent() {
+    let bench = Bench::new(QUICK);
+    let mut attempt = begin_with(Some(bench.transport), "stripe", "early", Options::default());
+    bench.wait_for("the start's drop", |stats| stats.dropped == 1);
+    let collector = Collector::new(&bench.socket());
+    wait_until("on again", || {
+        bench
+            .transport
+            .accepts()
+            .then_some(())
+            .ok_or_else(String::new)
+    });
+    attempt.end(Outcome::Ok, Answer::default());
+    let events = collector.wait(3);
+    let tokens: Vec<_> = events
+        .iter()
+        .filter_map(|event| event["token"].as_str())
+        .collect();
+    assert_eq!(tokens, ["early"; 2]);
+    assert_eq!(bench.transport.stats().dropped, 1);
+}
+
+#[test]
+fn texts_of_any_length_are_cut_and_fit_into_the_buffer() {
+    let bench = Bench::new(QUICK);
+    let collector = Collector::new(&bench.socket());
+    let long = "l".repeat(400 * 1024);
+    let options = Options {
+        fp: Some(&long),
+        call: Some(&long),
+        scope: &long,
+        traceparent: Some(&long),
+        ..Options::default()
+    };
+    let mut attempt = begin_with(Some(bench.transport), &long, &long, options);
+    let answer = Answer {
+        error: Some(&long),
+        request_id: Some(&long),
+        ..Answer::default()
+    };
+    attempt.end(Outcome::Error, answer);
+    attempt.end_call();
+    let events = collector.wait(3);
+    assert_eq!(events[0]["token"].as_str().unwrap().len(), 512);
+    assert_eq!(events[2]["error"].as_str().unwrap().len(), 128);
+    assert_eq!(bench.transport.stats().dropped, 0);
+}
+
+#[test]
+fn names_of_fields_count_against_the_buffer() {
+    let bench = Bench::new(QUICK);
+    let _collector = Collector::new(&bench.socket());
+    let long = "l".repeat(300 * 1024);
+    let many = [long.as_str()];
+    let options = [
+        Options {
+            token_field: Some(&long),
+            ..Options::default()
+        },
+        Options {
+            ignored_fields: &many,
+            ..Options::default()
+        },
+    ];
+    for options in options {
+        drop(begin_with(Some(bench.transport), "stripe", "t", options));
+    }
+    bench.wait_for("6 drops", |stats| stats.dropped == 6);
 }

@@ -1,12 +1,19 @@
 //! The real SDK against a scripted server: what the hooks see is what was sent.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Credentials, Region};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Builder, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
+};
+use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::{AttributeValue, ParameterizedStatement, Put, TransactWriteItem};
+use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 
 use super::Dynamodb;
@@ -506,4 +513,115 @@ async fn nothing_there_is_no_matter_to_the_call() {
     scene
         .bench
         .wait_for("15 drops", |stats| stats.dropped == 15);
+}
+
+/// Counts how often the layer that it puts around the body is made.
+#[derive(Debug)]
+struct CountingBody(Arc<AtomicUsize>);
+
+impl Intercept for CountingBody {
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let layers = Arc::clone(&self.0);
+        let body = context.request_mut().body_mut();
+        *body = std::mem::replace(body, SdkBody::taken()).map_preserve_contents(move |inner| {
+            layers.fetch_add(1, Ordering::Relaxed);
+            inner
+        });
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_layers_around_the_body_are_not_repeated() {
+    let mut made = Vec::new();
+    for watched in [false, true] {
+        let scene = Scene::new(&[Reply::ok("{}")]);
+        let layers = Arc::new(AtomicUsize::new(0));
+        let mut builder = scene
+            .builder()
+            .interceptor(CountingBody(Arc::clone(&layers)));
+        if watched {
+            builder = builder.interceptor(scene.hook());
+        }
+        write_items(&Client::from_conf(builder.build()))
+            .send()
+            .await
+            .unwrap();
+        if watched {
+            scene.events(3);
+        }
+        made.push(layers.load(Ordering::Relaxed));
+    }
+    assert!(made[0] > 0, "the layer was not put in");
+    assert_eq!(made[0], made[1]);
+}
+
+#[tokio::test]
+async fn twice_is_once() {
+    let scene = Scene::new(&[Reply::error(500, "InternalServerError"), Reply::ok("{}")]);
+    let config = scene
+        .builder()
+        .interceptor(scene.hook())
+        .interceptor(scene.hook());
+    write_items(&Client::from_conf(config.build()))
+        .send()
+        .await
+        .unwrap();
+    let events = scene.events(5);
+    let expected = [
+        ("error", "InternalServerError", Some(500)),
+        ("ok", "", Some(200)),
+        ("ok", "", Some(200)),
+    ];
+    assert_eq!(outcomes(&events), expected);
+    assert_eq!(events[0]["token_origin"], "sdk");
+}
+
+#[tokio::test]
+async fn a_panic_of_the_traceparents_source_stays_inside() {
+    let scene = Scene::new(&[Reply::ok("{}")]);
+    let hook = scene.hook().traceparent(|| panic!("on purpose"));
+    let client = Client::from_conf(scene.builder().interceptor(hook).build());
+    write_items(&client).send().await.unwrap();
+    let events = scene.events(3);
+    assert_eq!(events[0]["traceparent"], Value::Null);
+    assert_eq!(scene.bench.transport.stats().failures, 1);
+}
+
+#[tokio::test]
+async fn a_body_nested_too_deep_for_a_fingerprint_is_reported() {
+    let scene = Scene::new(&[Reply::ok("{}")]);
+    let deep = (0..600).fold(AttributeValue::Null(true), |inner, _| {
+        AttributeValue::L(vec![inner])
+    });
+    let put = Put::builder()
+        .table_name("t")
+        .item("id", deep)
+        .build()
+        .unwrap();
+    let call = scene
+        .client()
+        .transact_write_items()
+        .transact_items(TransactWriteItem::builder().put(put).build());
+    call.client_request_token("deep").send().await.unwrap();
+    let events = scene.events(3);
+    assert_eq!(events[2]["token"], "deep");
+    assert_eq!(events[0]["fp"], Value::Null);
+    let body = &scene.stub.received()[0].body;
+    let prints = fingerprint::<&str>(
+        "dynamodb.TransactWriteItems",
+        body,
+        Some("ClientRequestToken"),
+        &[],
+    );
+    assert_eq!(events[0]["fp_raw"], prints.fp_raw);
 }

@@ -6,13 +6,16 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::{Call, CallId, Ending, Event, Kind, Outcome, Parameters, TokenOrigin, write_report};
+use crate::attempt::{Answer, Attempt, Start};
+use crate::testing::collector::Collector;
+use crate::testing::{Bench, QUICK};
 
 fn call(api: &str, token: &str, id: &str, scope: &str) -> Arc<Call> {
     Arc::new(Call {
         api: api.to_owned().into(),
         token: Some(token.to_owned()),
         id: CallId::Given(id.to_owned()),
-        scope: scope.to_owned(),
+        scope: scope.into(),
         origin: TokenOrigin::Caller,
         token_field: None,
         ignored_fields: Vec::new().into(),
@@ -197,4 +200,22 @@ fn a_report_is_a_line() {
         out,
         b"{\"type\":\"client_report\",\"client\":\"a\\\"b/1\",\"dropped\":7}\n"
     );
+}
+
+#[test]
+fn events_without_a_token_are_counted_as_dropped() {
+    let bench = Bench::new(QUICK);
+    let _collector = Collector::new(&bench.socket());
+    let mut call = Arc::into_inner(call("dynamodb.TransactWriteItems", "", "c", "")).unwrap();
+    call.token = None;
+    let parameters = Parameters::Body(b"no JSON".as_slice().into());
+    let start = Start {
+        number: 1,
+        own_call: true,
+        max_attempts: None,
+        traceparent: None,
+    };
+    Attempt::begin(Some(bench.transport), &Arc::new(call), parameters, start)
+        .end(Outcome::Ok, Answer::default());
+    bench.wait_for("3 drops", |stats| stats.dropped == 3);
 }
