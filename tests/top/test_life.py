@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import BIN, PATIENCE_S, Sidecar, free_port, wait_for
@@ -53,6 +54,13 @@ def test_signals_end_it_and_give_the_terminal_back(started, number):
     os.kill(pid_of(terminal), number)
     terminal.until("before", "exit=0", absent=["oncewatch ["])
     assert as_before(terminal) == before
+
+
+def test_a_terminal_that_goes_away_ends_it(started):
+    terminal, _ = started
+    program = Path(f"/proc/{pid_of(terminal)}")
+    terminal.close()
+    wait_for("the end of top", lambda: not program.exists())
 
 
 def test_it_can_be_stopped_and_continued(demo, terminal):
