@@ -25,9 +25,9 @@ after(async () => {
 /** Opens the page and waits until it is filled. */
 async function filled(options) {
   const page = await browser.open(`${demo.url}/`, options);
-  await page.locator('#live[data-state=live]').waitFor();
-  await page.locator('#findings-list > li').first().waitFor();
-  await page.locator('svg.timeline').waitFor();
+  // Each section fills from an answer of its own, in any order.
+  for (const part of ['#live[data-state=live]', '#tiles svg', '#verdicts tbody tr', '#findings-list > li', '#trust-sentence:not(:empty)', 'svg.timeline']) await page.locator(part).first().waitFor();
+  await until('the list of tokens', async () => (await page.locator('#tokens-table tbody tr, #tokens-empty:visible').count()) > 0);
   return page;
 }
 

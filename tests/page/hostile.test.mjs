@@ -51,10 +51,14 @@ const tell = async () => {
 test('a page of a new sidecar says what to do, and fills itself', async () => {
   const page = await browser.open(`${sidecar.url}/`);
   await until('the first sentence', async () => (await page.locator('#sentence').innerText()).includes(`oncewatch send --socket ${sidecar.socket}`));
-  assert.match(await page.locator('#findings-empty').innerText(), /^No findings/);
-  assert.match(await page.locator('#tokens-empty').innerText(), /^No open or unknown token/);
-  assert.match(await page.locator('#life-empty').innerText(), /^Choose a token/);
-  assert.match(await page.locator('#trust-sentence').innerText(), /No client is connected now/);
+  // The sections fill from answers of their own, in any order.
+  for (const [place, says] of [
+    ['#findings-empty', /^No findings/],
+    ['#tokens-empty', /^No open or unknown token/],
+    ['#life-empty', /^Choose a token/],
+    ['#trust-sentence', /No client is connected now/],
+  ])
+    await until(`${place}: ${says}`, async () => says.test(await page.locator(place).innerText()));
   await tell();
   await page.locator('#findings-list > li').first().waitFor();
   await page.locator('svg.timeline').waitFor();
@@ -67,6 +71,7 @@ const visible = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|^ $/gu, (c) =
 test('names are shown as they are, and do nothing', async () => {
   const page = await browser.open(`${sidecar.url}/`);
   await page.locator('svg.timeline').waitFor();
+  await page.locator('#tokens-table tbody tr').first().waitFor();
   await page.locator('#more-findings').click();
   const shown = await page.locator('#findings-list a.token bdi').evaluateAll((names) => names.map((name) => name.textContent));
   assert.deepEqual(shown.toSorted(), TOKENS.map(visible).toSorted());
