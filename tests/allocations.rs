@@ -2,46 +2,16 @@
 //!
 //! A test binary of its own: it replaces the allocator, and nothing else may allocate meanwhile.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/counting.rs"]
+mod counting;
 
+use counting::allocated;
 use oncewatch::detect::event::Event;
 use oncewatch::detect::finding::{Observation, Removal, Verdicts};
 use oncewatch::detect::profile::profiles;
 use oncewatch::detect::time::Timestamp;
 use oncewatch::detect::verdict::Severity;
 use oncewatch::detect::{ConnectionId, Detector, Options, Source, Trace};
-
-/// The system's allocator, counting what each thread asks for.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    ALLOCATIONS.with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call is passed on unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const CAPACITY: usize = 5_000;
 /// Tokens in flight at once.
@@ -80,10 +50,10 @@ impl Bench {
         };
         self.now = self.now + std::time::Duration::from_micros(50);
         self.out.clear();
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocated();
         self.detector
             .handle_event(&event, source, self.now, &mut self.out);
-        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        let allocations = allocated() - before;
         let evicted =
             |seen: &&Observation| matches!(seen, Observation::Removed(_, Removal::EvictedInWindow));
         self.evicted += self.out.observations.iter().filter(evicted).count() as u64;
@@ -172,7 +142,7 @@ fn the_healthy_path_allocates_nothing() {
 
 #[test]
 fn the_counter_counts() {
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocated();
     drop(std::hint::black_box(Box::new(1)));
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 1);
+    assert_eq!(allocated() - before, 1);
 }

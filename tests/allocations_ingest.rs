@@ -1,8 +1,9 @@
 //! The healthy path allocates nothing: decoding, the pipeline around the detector, counting, and
-//! the loop that reads a socket. What the detector allocates itself is taken off.
+//! the loop that reads a socket.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use counting::allocated;
 use oncewatch::detect::event::Event;
 use oncewatch::detect::finding::Verdicts;
 use oncewatch::detect::profile::{Profile, profiles};
@@ -24,43 +26,11 @@ use oncewatch::pipeline::{Pipeline, Sinks};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The system's allocator, counted by thread.
-struct Counting;
-
-thread_local! {
-    static BY_THREAD: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that ends has no counter any more.
-    let _ = BY_THREAD.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: hands everything on to the system's allocator, unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Allocations of this thread while `work` runs.
 fn allocations(work: impl FnOnce()) -> u64 {
-    let before = BY_THREAD.get();
+    let before = allocated();
     work();
-    BY_THREAD.get() - before
+    allocated() - before
 }
 
 /// Tokens that are remembered: fewer than are used, so that the table is full and stays so.
@@ -178,7 +148,7 @@ fn the_pipeline_adds_nothing_to_what_the_detector_allocates() {
 
 /// The clock of the reader's thread, which tells how much that thread has allocated.
 fn clock_of_reader() -> Timestamp {
-    READER.store(BY_THREAD.get(), SeqCst);
+    READER.store(allocated(), SeqCst);
     clock::now()
 }
 
