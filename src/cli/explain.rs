@@ -60,15 +60,7 @@ fn long_form(out: &mut impl Write, verdict: Verdict, columns: usize) -> std::io:
     let bold = anstyle::Style::new().bold();
     writeln!(out, "{bold}{verdict}{bold:#}  {style}{severity}{style:#}")?;
     out.write_all(terminal::wrap(verdict.summary(), "", columns).as_bytes())?;
-    let explanation = verdict.explanation();
-    for (heading, text) in [
-        ("What to do", explanation.remedy),
-        ("Is it safe to retry?", explanation.retry),
-        ("What was seen", explanation.what),
-        ("Why it matters", explanation.why),
-        ("How to confirm", explanation.confirm),
-        ("How to fix", explanation.fix),
-    ] {
+    for (heading, text) in verdict.explanation().sections() {
         writeln!(out, "\n{bold}{heading}{bold:#}")?;
         out.write_all(terminal::wrap(text, "  ", columns).as_bytes())?;
     }

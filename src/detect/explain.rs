@@ -53,6 +53,20 @@ pub struct Explanation {
     pub fix: &'static str,
 }
 
+impl Explanation {
+    /// The texts with their headings, in the order in which somebody on call needs them.
+    pub const fn sections(&self) -> [(&'static str, &'static str); 6] {
+        [
+            ("What to do", self.remedy),
+            ("Is it safe to retry?", self.retry),
+            ("What was seen", self.what),
+            ("Why it matters", self.why),
+            ("How to confirm", self.confirm),
+            ("How to fix", self.fix),
+        ]
+    }
+}
+
 impl Verdict {
     /// What to do about it, in one sentence.
     pub const fn remedy(self) -> &'static str {

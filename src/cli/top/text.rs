@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::cli::terminal;
+pub use crate::cli::terminal::counted;
 use crate::detect::time::Timestamp;
 
 /// Text from a client as it may be shown: what could steer the terminal, hide, turn its
@@ -180,11 +181,6 @@ pub fn clock(at: f64, now: f64) -> String {
 /// `1 234`.
 pub fn count(number: u64) -> String {
     terminal::grouped(number)
-}
-
-/// `1 event`, `2 events`.
-pub fn counted(number: u64, noun: &str) -> String {
-    terminal::counted(number, noun)
 }
 
 /// A name of a closed list as people read it.

@@ -30,15 +30,7 @@ pub fn verdict(name: &str, cursor: &mut Cursor, paper: &Paper) -> Vec<Line<'stat
         Span::styled(format!("  {severity}"), paper.look.severity(severity)),
     ])];
     lines.extend(paper.paragraph("", verdict.summary(), Style::new()));
-    let explanation = verdict.explanation();
-    for (heading, text) in [
-        ("What to do", explanation.remedy),
-        ("Is it safe to retry?", explanation.retry),
-        ("What was seen", explanation.what),
-        ("Why it matters", explanation.why),
-        ("How to confirm", explanation.confirm),
-        ("How to fix", explanation.fix),
-    ] {
+    for (heading, text) in verdict.explanation().sections() {
         lines.push(Line::default());
         lines.push(Line::styled(heading, paper.look.head()));
         lines.extend(paper.paragraph("  ", text, Style::new()));
