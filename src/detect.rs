@@ -52,7 +52,7 @@ use undecided::Undecided;
 use upkeep::follow;
 use verdict::Severity;
 
-pub use view::{Candidate, OpenAttempt, Place, Selection, Step, TokenSummary, TokenView};
+pub use view::{Candidate, OpenAttempt, Selection, Spot, Step, TokenSummary, TokenView};
 
 /// Calls remembered per token, besides older ones with an open attempt.
 pub const CALLS_MAX: usize = 8;

@@ -125,10 +125,11 @@ impl Detector {
         } else if let Some((api, scope)) = names {
             // The fresh token is forgotten by now; what it did is not.
             let life = Life::new(1, note.who.since, self.context.order);
-            let mut fresh = Token::new(&note.text.to_string(), api, scope, life);
+            let mut fresh = Token::new(note.text.clone(), api, scope, life);
             report(&mut self.context.judge(id, note.key, out), &mut fresh);
         }
     }
+
     /// What there is to report of a token whose outcome became unknown, if its request was sent under
     /// a fresh one meanwhile.
     fn noted(&self, old: &Token) -> Option<(Note, Facts, Pointer)> {

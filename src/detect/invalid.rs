@@ -35,7 +35,7 @@ impl Detector {
         }
         let life = Life::new(1, self.context.now, self.context.order);
         let (api, scope) = self.spaces(event);
-        let mut token = Token::new(&event.token, api, scope, life);
+        let mut token = Token::new(Text::new(&event.token), api, scope, life);
         let who = Who {
             client: sender.client,
             call: event.call.as_deref().map(Text::new),

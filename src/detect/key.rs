@@ -37,11 +37,6 @@ impl Keys {
 }
 
 impl Key {
-    /// The key of API, scope, and token or fingerprint, in this order.
-    pub fn new(secret: &[u8; 16], [api, scope, text]: [&str; 3]) -> Self {
-        Keys::new(secret, api, scope).key(text)
-    }
-
     /// 64 bits of it, for hash tables: hashing it again would only cost.
     pub fn hash(self) -> u64 {
         self.0

@@ -20,7 +20,7 @@ use super::time::Timestamp;
 use super::token::{Life, Token};
 use cells::{Cells, Kept};
 
-pub use plain::Plain;
+pub use plain::{ATTEMPT_SERIAL, Plain};
 
 /// A packed token.
 pub enum Packed {
@@ -189,5 +189,5 @@ impl Packed {
 fn blank() -> Box<Token> {
     let none = NameId::from_bits(0);
     let life = Life::new(1, Timestamp::MIN, 0);
-    Box::new(Token::new("", none, none, life))
+    Box::new(Token::new(Text::new(""), none, none, life))
 }

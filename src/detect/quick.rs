@@ -9,15 +9,12 @@ use super::finding::{CallOutcome, Observation, ProfileId, Verdicts};
 use super::judge::Sender;
 use super::key::Key;
 use super::leases::Lease;
-use super::pack::Plain;
+use super::pack::{ATTEMPT_SERIAL, Plain};
 use super::profile::Class;
 use super::token::Print;
 use super::undecided::Place;
 use super::verdict::{Severity, Verdict};
 use super::{Detector, Trace};
-
-/// Serial number of a plain token's attempt.
-const ATTEMPT: u32 = 2;
 
 impl Detector {
     /// Judges an event if that can be done the short way; returns whether it was.
@@ -65,7 +62,7 @@ impl Detector {
             start,
             order,
             connection: sender.connection,
-            attempt: ATTEMPT,
+            attempt: ATTEMPT_SERIAL,
             profile: id,
         }));
         let verdict = Observation::Verdict(id, Verdict::FirstUse, None);

@@ -56,9 +56,9 @@ pub struct Token {
 }
 
 impl Token {
-    pub fn new(text: &str, api: NameId, scope: NameId, life: Life) -> Self {
+    pub fn new(text: Text, api: NameId, scope: NameId, life: Life) -> Self {
         Self {
-            text: Text::new(text),
+            text,
             api,
             scope,
             last_seen: life.first_start,
@@ -89,20 +89,11 @@ impl Token {
         successes.clear();
         seen.clear();
         *self = Self {
-            text,
-            api,
-            scope,
-            last_seen: life.first_start,
-            status: Status::InFlight,
-            born: life.order,
-            life,
-            place: None,
             calls: std::mem::take(calls),
             attempts: std::mem::take(attempts),
-            serials: 0,
             successes: std::mem::take(successes),
             seen: std::mem::take(seen),
-            hard_coded_given: false,
+            ..Self::new(text, api, scope, life)
         };
     }
 

@@ -3,7 +3,7 @@
 use super::Detector;
 use super::finding::{AttemptRecord, ProfileId, Status};
 use super::history::record;
-use super::key::Key;
+use super::key::Keys;
 use super::names::Sort;
 use super::table::{Glimpse, Slot};
 use super::text::Text;
@@ -59,7 +59,7 @@ pub struct Selection {
 
 /// Where a token is, for as long as its lifecycle is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Spot {
     profile: ProfileId,
     slot: Slot,
     /// Tells the token from a later one in the same slot.
@@ -70,7 +70,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Where its [`TokenSummary`] is to be had.
-    pub place: Place,
+    pub spot: Spot,
     /// The token in full.
     pub token: Text,
     /// First start of the current lifecycle.
@@ -148,19 +148,19 @@ impl Detector {
         step
     }
 
-    /// What is known of the token at `place`, if it still is one that is wanted at `now`.
+    /// What is known of the token at `spot`, if it still is one that is wanted at `now`.
     pub fn summary_of(
         &self,
-        place: Place,
+        spot: Spot,
         wanted: &Selection,
         now: Timestamp,
     ) -> Option<TokenSummary> {
-        let Place { profile, slot, .. } = place;
+        let Spot { profile, slot, .. } = spot;
         let token = self.tables[profile.0].as_ref()?.glimpse(slot)?;
         if !wanted.statuses.contains(&token.status()) {
             return None;
         }
-        let is_it = |candidate: &Candidate| candidate.place == place;
+        let is_it = |candidate: &Candidate| candidate.spot == spot;
         self.candidate(profile, &token, wanted, now).filter(is_it)?;
         let expires = token.expires();
         Some(token.look(|token| self.summary(profile, token, expires, now)))
@@ -178,7 +178,7 @@ impl Detector {
         let profile = self.profile_of(api);
         let table = self.tables[profile.0].as_ref()?;
         for scope in self.context.names.some(Sort::Space, from, SCOPES)? {
-            let key = Key::new(&self.context.options.hash_key, [api, scope, text]);
+            let key = Keys::new(&self.context.options.hash_key, api, scope).key(text);
             let token = table.find(key, now).and_then(|slot| table.glimpse(slot));
             found.extend(token.map(|token| self.view(profile, &token, now)));
         }
@@ -229,7 +229,7 @@ impl Detector {
             return None;
         }
         Some(Candidate {
-            place: Place {
+            spot: Spot {
                 profile,
                 slot: token.slot,
                 first_start: brief.first_start,

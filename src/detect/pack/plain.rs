@@ -76,7 +76,7 @@ const NO_CALL_ID: u32 = 31;
 const ORDER_MAX: u64 = (1 << 48) - 1;
 /// Serial numbers of the one call and the one attempt.
 const CALL_SERIAL: u32 = 1;
-const ATTEMPT_SERIAL: u32 = 2;
+pub const ATTEMPT_SERIAL: u32 = 2;
 
 impl Flags {
     fn set(&mut self, (first, _): Field, value: u32) {

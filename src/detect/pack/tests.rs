@@ -1,5 +1,5 @@
 use super::*;
-use crate::detect::key::Key;
+use crate::detect::key::Keys;
 use crate::detect::leases::LeaseId;
 use crate::detect::names::Sort;
 use crate::detect::profile::Class;
@@ -92,7 +92,7 @@ impl Dice {
     }
 
     fn print(&mut self) -> Print {
-        let key = Key::new(&[7; 16], ["", "", self.of(&["a", "b"])]);
+        let key = Keys::new(&[7; 16], "", "").key(self.of(&["a", "b"]));
         let raw = Raw(self.of(&[0, 1, u64::MAX]));
         Print {
             fp: self.some(key),
@@ -129,9 +129,9 @@ const SEEN: i64 = 1_700_000_000_000_000;
 
 /// One call with one attempt, as most tokens are; some values by chance.
 fn usual(dice: &mut Dice) -> Token {
-    let mut token = Token::new("", dice.name(Sort::Space), dice.name(Sort::Space), {
-        Life::new(1, dice.time(), dice.number())
-    });
+    let (api, scope) = (dice.name(Sort::Space), dice.name(Sort::Space));
+    let life = Life::new(1, dice.time(), dice.number());
+    let mut token = Token::new(Text::new(""), api, scope, life);
     token.text = dice.text();
     token.last_seen = Timestamp::from_micros(SEEN);
     token.serials = 2;
@@ -249,7 +249,7 @@ fn change(dice: &mut Dice, token: &mut Token) {
             token.life.success = Some(Success { at, who });
         }
         11 => token.seen.push(Seen {
-            fp: Key::new(&[7; 16], ["", "", "c"]),
+            fp: Keys::new(&[7; 16], "", "").key("c"),
             raw: print.raw,
             counts: dice.coin(),
         }),

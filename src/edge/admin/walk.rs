@@ -11,7 +11,7 @@ use super::Admin;
 use crate::detect::finding::{ProfileId, Status};
 use crate::detect::text::Text;
 use crate::detect::time::Timestamp;
-use crate::detect::{Candidate, Place, Selection, TokenSummary};
+use crate::detect::{Candidate, Selection, Spot, TokenSummary};
 use crate::edge::display::TokenDisplay;
 
 /// Tokens hashed for one search of a list: some 60 ms of one processor.
@@ -100,9 +100,9 @@ pub(super) struct Found {
 struct Gathered<'a> {
     question: &'a Question,
     display: &'a TokenDisplay,
-    /// The best ones, the worst of them on top; equal ones by place, which they keep, so that pages
+    /// The best ones, the worst of them on top; equal ones by spot, which they keep, so that pages
     /// neither overlap nor leave gaps.
-    best: BinaryHeap<(i64, Place)>,
+    best: BinaryHeap<(i64, Spot)>,
     total: usize,
     hashed: usize,
     complete: bool,
@@ -125,7 +125,7 @@ impl<'a> Gathered<'a> {
             return;
         }
         self.total += 1;
-        let by = (self.key(candidate), candidate.place);
+        let by = (self.key(candidate), candidate.spot);
         if self.best.len() < self.question.offset + self.question.limit {
             self.best.push(by);
         } else if let Some(mut worst) = self.best.peek_mut()
@@ -225,9 +225,9 @@ impl Admin {
         let mut tokens = Vec::with_capacity(shown.len());
         for some in shown.chunks(READ_MAX) {
             self.parts.pipeline.inspect(|detector| {
-                let places = some.iter().map(|&(_, place)| place);
+                let spots = some.iter().map(|&(_, spot)| spot);
                 // One that has changed meanwhile is no answer any more.
-                tokens.extend(places.filter_map(|at| detector.summary_of(at, selection, now)));
+                tokens.extend(spots.filter_map(|at| detector.summary_of(at, selection, now)));
             });
         }
         Found {

@@ -187,7 +187,7 @@ async fn a_token_is_found_in_every_scope_up_to_a_limit() {
 }
 
 #[tokio::test]
-async fn a_place_is_not_taken_for_the_next_token_there() {
+async fn a_spot_is_not_taken_for_the_next_token_there() {
     let admin = admin();
     let wanted = Selection {
         api: None,
@@ -208,7 +208,7 @@ async fn a_place_is_not_taken_for_the_next_token_there() {
     admin.parts.pipeline.inspect(|detector| {
         let step = detector.walk(profile(detector), 0, &wanted, now, &mut found);
         assert_eq!((step.of_status, step.next), (1, None));
-        let summary = detector.summary_of(found[0].place, &wanted, now).unwrap();
+        let summary = detector.summary_of(found[0].spot, &wanted, now).unwrap();
         assert!(summary.token.is("first"));
     });
     // The first has expired and left its slot.
@@ -216,8 +216,8 @@ async fn a_place_is_not_taken_for_the_next_token_there() {
     tell_at("second", later);
     tell_at("third", later);
     admin.parts.pipeline.inspect(|detector| {
-        let place = found[0].place;
-        assert!(detector.summary_of(place, &wanted, later).is_none());
+        let spot = found[0].spot;
+        assert!(detector.summary_of(spot, &wanted, later).is_none());
         let step = detector.walk(profile(detector), 0, &wanted, later, &mut found);
         assert_eq!(step.of_status, 2);
     });
