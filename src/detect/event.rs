@@ -4,6 +4,7 @@ mod fields;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod word;
 
 use std::borrow::Cow;
 use std::time::Duration;

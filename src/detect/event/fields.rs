@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::word::Word;
 use super::{DecodeError, Kind, Outcome, Reason, TokenOrigin};
 use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
@@ -20,11 +21,6 @@ macro_rules! fields {
             const COUNT: usize = [$($name),*].len();
 
             pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),*];
-
-            /// Compares with one constant, which is cheaper than with a text of any length.
-            fn is_named(self, name: &str) -> bool {
-                match self { $(Self::$variant => name == $name,)* Self::Unknown => false }
-            }
 
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* Self::Unknown => "unknown" }
@@ -41,36 +37,28 @@ fields! {
 }
 
 impl Field {
+    /// The field of a name.
+    fn by_name(name: &str) -> Self {
+        Self::by_word(Word::new(name))
+    }
+
     /// The field of a name, found without comparing it with all of them.
-    pub fn by_name(name: &str) -> Self {
-        const PLACES: [Field; 64] = Field::places();
-        let field = PLACES[Self::place(name.as_bytes())];
-        if field.is_named(name) {
-            field
-        } else {
-            Self::Unknown
-        }
+    #[inline]
+    pub fn by_word(word: Word) -> Self {
+        const PLACES: [(Word, Field); 64] = Field::places();
+        let (name, field) = PLACES[word.place()];
+        if name == word { field } else { Self::Unknown }
     }
 
-    /// Length, first and last byte tell all names apart; the factors were found by trying.
-    const fn place(name: &[u8]) -> usize {
-        let (first, last) = match name {
-            [first, .., last] => (*first, *last),
-            [only] => (*only, *only),
-            [] => (0, 0),
-        };
-        (name.len() + 2 * first as usize + 50 * last as usize) % 64
-    }
-
-    /// Does not compile if two names have the same place.
-    const fn places() -> [Self; 64] {
-        let mut places = [Self::Unknown; 64];
+    /// Does not compile if two names have the same place, or one is too long.
+    const fn places() -> [(Word, Self); 64] {
+        let mut places = [(Word::LONG, Self::Unknown); 64];
         let mut index = 0;
         while index < Self::COUNT {
             let field = Self::ALL[index];
-            let place = Self::place(field.name().as_bytes());
-            assert!(matches!(places[place], Self::Unknown));
-            places[place] = field;
+            let name = Word::new(field.name());
+            assert!(!name.is_long() && places[name.place()].0.is_long());
+            places[name.place()] = (name, field);
             index += 1;
         }
         places

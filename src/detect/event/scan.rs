@@ -7,7 +7,10 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 use super::fields::{Field, error_code, millis};
+use super::word::Word;
 use super::{Event, Kind, Outcome, TokenOrigin};
 use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
@@ -15,6 +18,7 @@ use crate::detect::trace::TraceContext;
 /// Reads a line in plain form into a blank event. `None` says nothing about the line, and the
 /// event is to be thrown away.
 pub fn scan<'a>(text: &'a str, event: &mut Event<'a>) -> Option<()> {
+    is_plain(text.as_bytes()).then_some(())?;
     let mut input = Input { text, at: 0 };
     let mut fields = Plain {
         event,
@@ -27,7 +31,7 @@ pub fn scan<'a>(text: &'a str, event: &mut Event<'a>) -> Option<()> {
     input.expect(b'{')?;
     input.skip_space();
     loop {
-        let field = Field::by_name(input.string()?);
+        let field = Field::by_word(input.word()?);
         input.skip_space();
         input.expect(b':')?;
         input.skip_space();
@@ -74,9 +78,9 @@ impl<'a> Plain<'a, '_> {
         match field {
             Field::V => (input.integer()? == 1).then_some(())?,
             Field::Type => {
-                let name = input.string()?;
-                self.kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
-                self.kind?;
+                let name = input.word()?;
+                let is_it = |kind: &Kind| Word::new(kind.as_str()) == name;
+                self.kind = Some(Kind::ALL.into_iter().find(is_it)?);
             }
             Field::Api => event.api = input.text(128)?.unwrap_or_default(),
             Field::Token => {
@@ -160,7 +164,7 @@ impl<'a> Input<'a> {
 
     #[inline]
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+        while self.peek() == Some(b' ') {
             self.at += 1;
         }
     }
@@ -187,10 +191,21 @@ impl<'a> Input<'a> {
     fn string(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
         let start = self.at;
-        self.at += special(&self.text.as_bytes()[start..])?;
-        let end = self.at;
-        self.expect(b'"')?;
+        let end = start + memchr(b'"', &self.text.as_bytes()[start..])?;
+        self.at = end + 1;
         self.text.get(start..end)
+    }
+
+    /// The word of a string.
+    #[inline]
+    fn word(&mut self) -> Option<Word> {
+        let inside = self.text.as_bytes().get(self.at + 1..)?;
+        let Some((word, length)) = Word::read(inside) else {
+            return self.string().map(|_| Word::LONG);
+        };
+        self.expect(b'"')?;
+        self.at += length + 1;
+        Some(word)
     }
 
     /// A string within its limit; an empty one is absent.
@@ -285,24 +300,12 @@ const POWERS_OF_TEN: [f64; 18] = [
     1e17,
 ];
 
-/// Position of the first quote, backslash or control character. Eight bytes at a time.
-#[inline]
-fn special(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    // The high bit of each byte below `limit`, and perhaps of some after the first such byte and of
-    // those that have it themselves.
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit));
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let found = (quote | backslash | below(word, 0x20)) & !word & HIGHS;
-        if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    Some(bytes.len() - rest.len() + rest.iter().position(is_special)?)
+/// Whether there is neither an escape nor a control character: then a quote ends a string, and only
+/// spaces stand between tokens.
+fn is_plain(line: &[u8]) -> bool {
+    let is_special = |byte: &u8| matches!(byte, b'\\' | 0..0x20);
+    // Without a way out, so that the compiler looks at many bytes at once.
+    !line
+        .iter()
+        .fold(false, |found, byte| found | is_special(byte))
 }

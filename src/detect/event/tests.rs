@@ -280,7 +280,8 @@ fn random_line(random: &mut Random) -> Vec<u8> {
     let odd = [1000, 60, 8][random.below(3)];
     let space = |random: &mut Random| match random.below(9) {
         0 if random.one_in(odd) => random.pick(&["\u{b}", "\u{a0}", "x", ","]),
-        0 => random.pick(&[" ", "\t", "\r", "\n", "  \n"]),
+        0 if random.one_in(odd) => random.pick(&["\t", "\r", "\n", "  \n"]),
+        0 => random.pick(&[" ", "  "]),
         _ => "",
     };
     let names: Vec<&str> = Field::ALL.iter().map(|field| field.name()).collect();
