@@ -45,7 +45,7 @@ use leases::Leases;
 use names::{NameId, Names, Sort};
 use profile::Profile;
 use table::{Glimpse, Table};
-use text::Text;
+use text::{Text, same};
 use time::Timestamp;
 use token::{Life, Token, Who};
 use undecided::Undecided;
@@ -268,7 +268,8 @@ impl Detector {
 
     /// Makes an event's API and scope the current ones; returns whose rules judge it.
     fn enter(&mut self, api: &str, scope: &str) -> ProfileId {
-        if self.context.space.api != api || self.context.space.scope != scope {
+        let space = &self.context.space;
+        if !same(&space.api, api) || !same(&space.scope, scope) {
             let profile = self.profile_of(api);
             let space = &mut self.context.space;
             api.clone_into(&mut space.api);

@@ -9,6 +9,7 @@ pub mod exposition;
 mod family;
 pub mod history;
 pub mod snapshot;
+mod tally;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use api::{ApiSeries, describe, label_values};
 use exemplar::{Exemplar, Exemplars, Kept};
 use family::Family;
 use history::History;
+pub use tally::Tally;
 
 /// Label value shared by the APIs whose profile is not active.
 pub const OTHER: &str = "other";
@@ -229,36 +231,37 @@ impl Metrics {
         self.history.turn(now, || self.verdict_counts());
     }
 
-    /// Counts what the detector said.
-    pub fn record(&self, out: &Verdicts) {
+    /// Counts what the detector said. Counts that nearly every event moves go into the tally, and
+    /// show after [`Self::flush`].
+    pub fn record(&self, out: &Verdicts, tally: &mut Tally) {
         if let Some(last) = out.findings.last() {
             self.latest
                 .fetch_max(last.at.as_micros(), Ordering::Relaxed);
         }
         for observation in &out.observations {
-            self.count(*observation);
+            self.count(*observation, tally);
         }
     }
 
-    fn count(&self, observation: Observation) {
+    fn count(&self, observation: Observation, tally: &mut Tally) {
         match observation {
-            Observation::Accepted(kind) => self.events[kind as usize].inc(),
+            Observation::Accepted(kind) => tally.events[kind as usize] += 1,
             Observation::Duplicate => self.reject(Reason::Duplicate),
             Observation::DroppedByClient(events) => self.lost[Lost::Client as usize].inc_by(events),
             Observation::TraceparentMalformed => self.traceparent_malformed.inc(),
             Observation::Verdict(profile, verdict, trace) => {
                 let slot = self.slot(profile);
-                self.apis[slot].verdicts[verdict as usize].inc();
+                tally.api(slot).verdicts[verdict as usize] += 1;
                 if verdict.is_finding() {
                     self.keep(slot, Kept::Verdict(verdict), 1.0, trace);
                 }
             }
             Observation::Attempt(profile, class) => {
-                self.apis[self.slot(profile)].attempts[class as usize].inc();
+                tally.api(self.slot(profile)).attempts[class as usize] += 1;
             }
             Observation::AttemptDuration(profile, took, trace) => {
                 let slot = self.slot(profile);
-                self.apis[slot].attempt_duration.observe(took.as_secs_f64());
+                tally.api(slot).attempt_duration.observe(took.as_secs_f64());
                 self.keep(slot, Kept::AttemptDuration, took.as_secs_f64(), trace);
             }
             Observation::RetryDelay(profile, delay, trace) => {
@@ -272,12 +275,12 @@ impl Metrics {
                 self.keep(slot, Kept::ReuseAge, age.as_secs_f64(), trace);
             }
             Observation::Call(profile, outcome) => {
-                self.apis[self.slot(profile)].calls[outcome as usize].inc();
+                tally.api(self.slot(profile)).calls[outcome as usize] += 1;
             }
             Observation::Removed(profile, removal) => {
-                self.apis[self.slot(profile)].removed[removal as usize].inc();
+                tally.api(self.slot(profile)).removed[removal as usize] += 1;
             }
-            Observation::Gap(gap) => self.gaps[gap as usize].inc(),
+            Observation::Gap(gap) => tally.gaps[gap as usize] += 1,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::detect::event::{DecodeError, Event, Reason};
 use crate::detect::finding::{Finding, Lifecycle, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
-use crate::metrics::{Metrics, Refused};
+use crate::metrics::{Metrics, Refused, Tally};
 
 /// What leaves the pipeline besides counts. Both channels are bounded; a full one drops, counted.
 pub struct Sinks {
@@ -44,6 +44,8 @@ struct Desk {
     detector: Detector,
     /// What it says; kept for its memory, so that a healthy event allocates none.
     out: Verdicts,
+    /// What was said since the lock was taken.
+    tally: Tally,
 }
 
 impl Pipeline {
@@ -53,6 +55,7 @@ impl Pipeline {
             desk: Mutex::new(Desk {
                 detector,
                 out: Verdicts::default(),
+                tally: metrics.tally(),
             }),
             metrics,
             sinks,
@@ -102,7 +105,7 @@ impl Pipeline {
     /// Tells the detector that a stream connection closed.
     pub fn disconnect(&self, connection: ConnectionId, now: Timestamp) {
         let mut desk = self.open(now);
-        let Desk { detector, out } = &mut *desk;
+        let Desk { detector, out, .. } = &mut *desk;
         detector.handle_disconnect(connection, now, out);
         self.deliver(desk);
     }
@@ -111,7 +114,7 @@ impl Pipeline {
     /// [`Self::sooner`].
     pub fn timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let mut desk = self.open(now);
-        let Desk { detector, out } = &mut *desk;
+        let Desk { detector, out, .. } = &mut *desk;
         detector.handle_timeout(now, out);
         let next = detector.poll_timeout();
         let awaited = next.unwrap_or(Timestamp::MAX).as_micros();
@@ -128,7 +131,7 @@ impl Pipeline {
     /// Hands out what still waits, once, at the end.
     pub fn shutdown(&self, now: Timestamp) {
         let mut desk = self.open(now);
-        let Desk { detector, out } = &mut *desk;
+        let Desk { detector, out, .. } = &mut *desk;
         detector.handle_shutdown(now, out);
         self.deliver(desk);
     }
@@ -162,8 +165,9 @@ impl Pipeline {
 
     /// Counts what is not counted yet, and passes on without ever waiting, and without the lock.
     fn deliver(&self, mut desk: MutexGuard<'_, Desk>) {
-        let out = &mut desk.out;
-        self.metrics.record(out);
+        let Desk { out, tally, .. } = &mut *desk;
+        self.metrics.record(out, tally);
+        self.metrics.flush(tally);
         out.observations.clear();
         if out.is_empty() {
             return;
@@ -198,9 +202,13 @@ impl Desk {
         now: Timestamp,
         metrics: &Metrics,
     ) {
-        let Self { detector, out } = self;
+        let Self {
+            detector,
+            out,
+            tally,
+        } = self;
         detector.handle_event(event, source, now, out);
-        metrics.record(out);
+        metrics.record(out, tally);
         out.observations.clear();
     }
 }

@@ -14,9 +14,10 @@ mod source;
 use source::{Source, Token};
 
 /// Crates that the pure part may use besides `std`.
-const PURE_CRATES: [&str; 8] = [
+const PURE_CRATES: [&str; 9] = [
     "hashbrown",
     "lru",
+    "memchr",
     "serde",
     "serde_json",
     "thiserror",

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::text::same;
+
 /// Stands for a name in [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NameId(u32);
@@ -162,7 +164,10 @@ impl Names {
 
 impl OneSort {
     fn intern(&mut self, sort: Sort, name: &str) -> NameId {
-        let is_it = |id: &&NameId| self.names[id.number()].as_deref() == Some(name);
+        let is_it = |id: &&NameId| {
+            let known = self.names[id.number()].as_deref();
+            known.is_some_and(|known| same(known, name))
+        };
         let last = self.last.iter().flatten().find(is_it);
         let known = last.or_else(|| self.ids.get(name)).copied();
         let id = known.unwrap_or_else(|| {

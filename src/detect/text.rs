@@ -77,6 +77,32 @@ pub fn compact(text: &str) -> Option<(u8, [u8; 16])> {
     }
 }
 
+/// Whether two texts are the same, for names, which are short.
+///
+/// glibc's `memcmp` reads texts below 32 bytes by masked vector loads. On Zen 4 these wait for the stores
+/// before them, which after an event are those to a table that is not in the cache: measured, a fifth
+/// of an event's time went into two comparisons.
+pub fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() != other.len() {
+        return false;
+    }
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks(), other.as_chunks());
+    let pairs = words.iter().zip(other_words);
+    let mut differ = pairs.fold(0, |differ, (a, b)| {
+        differ | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b))
+    });
+    // The last eight bytes, some of them once more, rather than one by one.
+    match (one.last_chunk(), other.last_chunk()) {
+        (Some(a), Some(b)) => differ |= u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b),
+        _ => {
+            let pairs = rest.iter().zip(other_rest);
+            differ |= pairs.fold(0, |differ, (a, b)| differ | u64::from(a ^ b));
+        }
+    }
+    differ == 0
+}
+
 /// The 32 digits of a UUID; `None` if its dashes are elsewhere.
 fn without_dashes(uuid: [u8; 36]) -> Option<[[u8; 8]; 4]> {
     let at = |from: usize| -> [u8; 4] { [0, 1, 2, 3].map(|index| uuid[from + index]) };
@@ -155,6 +181,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_byte_of_a_name_counts() {
+        for length in 0..40 {
+            let name = "n".repeat(length);
+            assert!(same(&name, &name.clone()));
+            assert!(!same(&name, &format!("{name}n")));
+            for at in 0..length {
+                let mut other = name.clone();
+                other.replace_range(at..=at, "m");
+                assert!(!same(&name, &other), "{length} {at}");
+            }
+        }
+    }
+
+    #[test]
     fn every_text_comes_back_as_sent() {
         let uuid = "6b8f0c4e-1d2a-4f3b-9c5d-7e8f90a1b2c3";
         let texts = [
@@ -180,6 +220,7 @@ mod tests {
             assert_eq!(Text::new(text).to_string(), text);
             for other in texts {
                 assert_eq!(Text::new(text).is(other), text == other, "{text} {other}");
+                assert_eq!(same(text, other), text == other, "{text} {other}");
             }
             if let Some((form, bytes)) = Text::new(text).compact() {
                 assert_eq!(Text::from_compact(form, bytes), Text::new(text), "{text}");

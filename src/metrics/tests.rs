@@ -17,6 +17,15 @@ fn page(metrics: &Metrics) -> String {
     String::from_utf8(render(metrics, Vec::new(), "").1).unwrap()
 }
 
+fn record(metrics: &Metrics, out: &Verdicts) {
+    let mut tally = metrics.tally();
+    metrics.record(out, &mut tally);
+    metrics.flush(&mut tally);
+    let counted = page(metrics);
+    metrics.flush(&mut tally);
+    assert_eq!(page(metrics), counted, "a tally that was flushed is empty");
+}
+
 /// The value of one series of the classic page.
 fn value(metrics: &Metrics, series: &str) -> f64 {
     let page = page(metrics);
@@ -148,7 +157,7 @@ fn inactive_profiles_share_the_label_other() {
         out.observations
             .push(Observation::Attempt(profile, Class::Mismatch));
     }
-    metrics.record(&out);
+    record(&metrics, &out);
     let attempts = |api| {
         value(
             &metrics,
@@ -186,10 +195,11 @@ fn each_observation_moves_its_own_series() {
         Observation::Removed(second, Removal::EvictedInWindow),
         Observation::Gap(Gap::Restart),
     ];
-    metrics.record(&Verdicts {
+    let out = Verdicts {
         observations,
         ..Verdicts::default()
-    });
+    };
+    record(&metrics, &out);
     metrics.reject(Reason::TooLong);
     metrics.dropped_finding();
     metrics.dropped_span();
@@ -368,11 +378,12 @@ fn exemplars_are_the_last_sampled_traces() {
         Observation::RetryDelay(ProfileId(5), Duration::from_secs(9999), trace(6, 1)),
     ];
     let findings = vec![finding(Timestamp::from_micros(1_700_000_000_250_000))];
-    metrics.record(&Verdicts {
+    let out = Verdicts {
         observations,
         findings,
         ..Verdicts::default()
-    });
+    };
+    record(&metrics, &out);
     let text =
         String::from_utf8(render(&metrics, Vec::new(), "application/openmetrics-text").1).unwrap();
     let marked: Vec<_> = text.lines().filter(|line| line.contains(" # {")).collect();
