@@ -9,7 +9,7 @@ mod settings;
 mod transport;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -111,20 +111,24 @@ impl SpanExport {
         stop: CancellationToken,
         grace: Duration,
     ) {
-        let mut tick = interval(self.settings.schedule_delay.max(Duration::from_millis(1)));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick comes at once and would send the first span without company.
-        tick.tick().await;
+        let delay = self.settings.schedule_delay.max(Duration::from_millis(1));
+        // Runs from the first span that waits: an idle process is never woken by it.
+        let mut wait = pin!(sleep(delay));
+        let mut is_waiting = false;
         let mut is_due = false;
         loop {
             if self.sending.is_none() && (is_due || self.queue.len() >= self.settings.batch_max) {
                 self.start_batch();
                 is_due = is_due && !self.queue.is_empty();
             }
+            if !is_waiting && !is_due && !self.queue.is_empty() {
+                wait.set(sleep(delay));
+                is_waiting = true;
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 done = answer(&mut self.sending) => self.settle(done),
-                _ = tick.tick() => is_due = true,
+                () = &mut wait, if is_waiting => (is_waiting, is_due) = (false, true),
                 received = lifecycles.recv() => match received {
                     Some(lifecycle) => self.enqueue(&lifecycle),
                     None => break,

@@ -92,7 +92,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const NEVER: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
 
 impl Rig {
-    fn start(address: &str, extra: &[(&str, &str)]) -> Self {
+    /// The export alone, and its counters.
+    fn export(address: &str, extra: &[(&str, &str)]) -> (SpanExport, SpanCounters) {
         let endpoint = format!("http://{address}");
         let lookup = |name: &str| {
             let defaults = [
@@ -114,6 +115,11 @@ impl Rig {
             Arc::new(|_| "hashed".to_owned()),
         )
         .unwrap();
+        (export, counters)
+    }
+
+    fn start(address: &str, extra: &[(&str, &str)]) -> Self {
+        let (export, counters) = Self::export(address, extra);
         let (sender, receiver) = mpsc::channel(100);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
@@ -423,4 +429,35 @@ async fn spans_refused_in_a_partial_success_are_not_counted_as_exported() {
     rig.send(3).await;
     rig.until(3).await;
     assert_eq!(rig.counts(), (1, 2, 0));
+}
+
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_spans_that_wait_wake_the_export() {
+    let (export, _) = Rig::export("127.0.0.1:9", &[]);
+    let (sender, receiver) = mpsc::channel(100);
+    let mut run = pin!(export.run(receiver, CancellationToken::new(), GRACE));
+    let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
+    let waker = std::task::Waker::from(wakes.clone());
+    let mut poll = || {
+        let state = run
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(&waker));
+        assert!(state.is_pending());
+        wakes.0.swap(0, Ordering::Relaxed)
+    };
+    poll();
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert_eq!(poll(), 0, "nothing waits");
+    sender.try_send(lifecycle(1)).unwrap();
+    assert_eq!(poll(), 1, "a span came");
+    tokio::time::advance(Duration::from_millis(60)).await;
+    assert_eq!(poll(), 1, "its time is over");
 }
