@@ -151,13 +151,12 @@ pub fn run(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<(
 }
 
 /// The runtime of everything but reading events and telling findings, which have threads of their
-/// own. One worker: of two, each wake-up of one wakes the other to look for more work.
+/// own. It has none: the caller's does its work, so nothing is handed from one thread to another.
 ///
 /// # Errors
-/// When the system refuses threads or descriptors.
+/// When the system refuses descriptors.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
 }

@@ -20,6 +20,7 @@ SECTIONS = [
     "paced",
     "idle",
     "memory",
+    "capacity",
     "scrape",
     "latency",
     "lifecycle",

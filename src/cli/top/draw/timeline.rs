@@ -197,22 +197,13 @@ fn axis(life: &Life, space: &Space, paper: &Paper) -> Line<'static> {
 
 /// The next round length of time.
 fn round_step(wish: f64) -> f64 {
-    const MINUTES: [f64; 12] = [
-        15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21_600.0, 43_200.0, 86_400.0,
+    // A table: without logarithms the program needs no libm, which an idle sidecar would keep in memory.
+    const STEPS: [f64; 25] = [
+        0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0,
+        60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21_600.0, 43_200.0, 86_400.0,
     ];
-    let wish = wish.max(0.001);
-    if wish < 10.0 {
-        let power = 10f64.powf(wish.log10().floor());
-        let round = [1.0, 2.0, 5.0]
-            .into_iter()
-            .map(|n| n * power)
-            .find(|step| *step >= wish);
-        return round.unwrap_or(10.0 * power);
-    }
-    MINUTES
-        .into_iter()
-        .find(|step| *step >= wish)
-        .unwrap_or(wish)
+    let long_enough = STEPS.into_iter().find(|step| *step >= wish);
+    long_enough.unwrap_or(wish)
 }
 
 /// The server's memory of the token: sure, then the part that cannot be known exactly from here.
