@@ -33,7 +33,7 @@ async function loadSummary() {
 /** Says how the page is connected; the same state is not announced again. */
 function connection(state) {
   byId('live').dataset.state = state;
-  say(byId('live'), { live: 'live', asking: 'asking every 5 s', lost: 'no answer, trying again' }[state]);
+  say(byId('live'), { live: 'live', asking: 'asking every 5 s', lost: 'no answer' }[state]);
 }
 
 /** Takes the place of the answer, which may have changed meanwhile. */

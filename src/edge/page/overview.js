@@ -44,7 +44,7 @@ function line(summary, verdicts) {
 function tiles(summary) {
   const items = SEVERITIES.map((severity) => summary.severities.find((item) => item.severity === severity));
   const create = ({ severity }) =>
-    h('li', { class: severity }, h('span', { class: 'label' }, LABELS[severity]), h('strong'), h('span', {}, 'in 15\u00a0min'), h('span', { class: 'total' }), h('span', { class: 'chart' }));
+    h('li', { class: severity }, h('span', { class: 'label' }, LABELS[severity]), h('strong'), h('span', { class: 'recent' }, 'in 15\u00a0min'), h('span', { class: 'total' }), h('span', { class: 'chart' }));
   reconcile(byId('tiles'), items, (item) => item.severity, create, (tile, item) => {
     const [, recent, , total, chart] = tile.children;
     tile.classList.toggle('zero', item.recent === 0);

@@ -88,7 +88,7 @@ export function drawTimeline(token, scale, width, now) {
   const space = { token, from, to, now, width, height, x };
   let quiet;
   const lanes = attempts.map((attempt, i) => {
-    const drawn = [...lane(space, attempt, quiet, tops[i], tops[i - 1] ?? 0), ...marks(space, found[i], tops[i])];
+    const drawn = [...lane(space, attempt, quiet, tops[i]), ...marks(space, found[i], tops[i])];
     quiet = Math.max(quiet ?? 0, attempt.end ?? Infinity);
     return drawn;
   });
@@ -137,7 +137,7 @@ function axis({ from, to, width, height, x }) {
 }
 
 /** One attempt: who, the bar, its lease, and the gap since `quiet`, when all before it had ended. */
-function lane({ token, now, to, width, x }, attempt, quiet, y, above) {
+function lane({ token, now, to, width, x }, attempt, quiet, y) {
   const open = attempt.end === undefined;
   const end = attempt.end ?? Math.max(now, attempt.start);
   const meaning = open ? 'open' : (MEANING[attempt.class] ?? 'unclear');
@@ -157,7 +157,7 @@ function lane({ token, now, to, width, x }, attempt, quiet, y, above) {
   const gap = attempt.start - (quiet ?? Infinity);
   const gapLeft = gap > 0 ? x(quiet) : left;
   if (left - gapLeft > 6) {
-    parts.push(svg('path', { class: 'gap', d: `M${gapLeft} ${above + 27}V${bar + 5}H${left}` }));
+    parts.push(svg('path', { class: 'gap', d: `M${gapLeft} ${y - 7}V${bar + 5}H${left}` }));
     if (left - gapLeft > 64) parts.push(svg('text', { class: 'gap', x: left - 5, y: bar + 15, 'text-anchor': 'end' }, span(gap)));
   }
   return parts;
