@@ -2,14 +2,15 @@
 //!
 //! Only requests that name this machine in `Host` (and in `Origin`, if there is one) are answered:
 //! `localhost`, 127.0.0.0/8 or `[::1]` with any port; others get 403, so that no site can read this
-//! address through a browser on this machine. Times in answers are Unix seconds with three
-//! decimals, unknown keys are absent, errors are `{"error": …}`.
+//! address through a browser on this machine, nor have it work for it. Times in answers are Unix
+//! seconds with three decimals, unknown keys are absent, errors are `{"error": …}`.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::HeaderName;
 use http::request::Parts;
 use lru::LruCache;
 use serde::Serialize;
@@ -91,7 +92,9 @@ impl Admin {
     /// Answers one request.
     pub async fn route(self: Arc<Self>, request: Parts) -> Response {
         let answer = self.answer(&request).await;
-        answer.unwrap_or_else(|refusal| refusal.response())
+        let answer = answer.unwrap_or_else(|refusal| refusal.response());
+        let resource = HeaderName::from_static("cross-origin-resource-policy");
+        reply::with(answer, resource, "same-origin")
     }
 
     async fn answer(self: &Arc<Self>, request: &Parts) -> Result<Response, Refusal> {

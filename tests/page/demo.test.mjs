@@ -1,6 +1,8 @@
 // The page against the running demo: everything a newcomer sees.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Browser, close, overflow, violations } from './support/browser.mjs';
@@ -66,9 +68,38 @@ test('the document is guarded by a policy and loads nothing from elsewhere', asy
   await close(page);
 });
 
+test('another site can neither read nor take a stream', async () => {
+  const other = createServer((_, response) => response.setHeader('content-type', 'text/html').end('<!doctype html><title>other</title>'));
+  await once(other.listen(0, '127.0.0.1'), 'listening');
+  try {
+    // To a browser localhost and 127.0.0.1 are different sites.
+    const place = `http://localhost:${other.address().port}/`;
+    const page = await browser.open(place, { expected: /403|CORS|blocked|ERR_FAILED|ERR_BLOCKED|request to/ });
+    const before = (await demo.api('status')).streams;
+    const got = await page.evaluate((url) => {
+      const result = (options) => (path) => fetch(`${url}/api/v1/${path}`, options).then(() => 'answered', () => 'refused');
+      return Promise.all([...['tokens', 'stream'].map(result({})), ...['summary', 'stream', 'stream'].map(result({ mode: 'no-cors' }))]);
+    }, demo.url);
+    assert.deepEqual(got, new Array(5).fill('refused'));
+    assert.equal((await demo.api('status')).streams, before);
+    // A link from there opens the page all the same.
+    await page.evaluate((url) => {
+      const link = document.createElement('a');
+      link.href = url;
+      document.body.append(link);
+      link.click();
+    }, `${demo.url}/`);
+    await page.locator('#live[data-state=live]').waitFor();
+    await close(page);
+  } finally {
+    other.close();
+  }
+});
+
 test('every section is filled', async () => {
   const page = await filled();
-  assert.match(await page.locator('#sentence').innerText(), /^Yes: writes may have been applied twice\. .*double_execution/);
+  assert.match(await page.locator('#sentence').innerText(), /^Yes: writes may have been applied twice\. \d+ critical findings in the last .*, the latest less than .* ago: .*double_execution/);
+  assert.match(await page.locator('#told').textContent(), /^Critical: .*double_execution/);
   const tiles = await texts(page, '#tiles strong');
   assert.equal(tiles.length, 4);
   for (const tile of tiles) assert.ok(Number(tile.replaceAll(',', '')) > 0, `${tiles}`);
@@ -241,14 +272,42 @@ test('a timeline is drawn to scale and said in words', async () => {
   await close(page);
 });
 
+test('the window that was missed is drawn, and each verdict stands at its time', async () => {
+  const page = await filled();
+  await page.locator('#findings-severity').selectOption('critical');
+  await page.locator('#findings-list > li', { hasText: 'double_execution' }).first().locator('a.token').first().click();
+  await page.locator('#life-title:focus').waitFor();
+  const named = new URLSearchParams(new URL(page.url()).hash.slice(1));
+  await page.locator('#life .facts', { hasText: named.get('token') }).waitFor();
+  await page.locator('#scale [value=window]').check();
+  const [token] = (await demo.api(`tokens/${named.get('api')}/${named.get('token')}`)).tokens;
+  const [first, second] = token.attempts;
+  assert.deepEqual([token.lifecycle, second.verdict, token.attempts.length], [2, 'reuse_after_window', 2]);
+  const drawn = await page.locator('svg.timeline').evaluate((drawing) => drawing.clientWidth - 20);
+  const pixels = drawn / ((token.first_success + token.window_s - first.start) * 1.04);
+  const x = (at) => 10 + (at - first.start) * pixels;
+  // The window that the second attempt missed begins with the first one and ends before the second one.
+  const past = await box(page.locator('svg.timeline rect.past'));
+  assert.ok(Math.abs(past.x - x(first.start)) < 1.5 && Math.abs(past.width - token.window_s * pixels) < 1.5);
+  const numbers = (selector) => page.locator(selector).evaluateAll((paths) => paths.map((path) => Number(/^M([\d.]+)/.exec(path.getAttribute('d'))[1])));
+  const limits = await numbers('svg.timeline path.limit');
+  assert.ok(Math.abs(limits[0] - x(first.end + token.window_s)) < 1.5 && limits[0] < x(second.start), `${limits}`);
+  assert.ok(Math.abs(limits[1] - x(token.first_success + token.window_s)) < 1.5, `${limits}`);
+  const marks = await numbers('svg.timeline path.mark');
+  const times = token.findings.map(({ at }) => x(at)).toSorted((a, b) => a - b);
+  assert.equal(marks.length, 2);
+  marks.forEach((at, i) => assert.ok(Math.abs(at - times[i]) < 1.5, `${marks} are not at ${times}`));
+  assert.equal(await page.locator('svg.timeline text.found').textContent(), 'reuse_after_window, double_execution');
+  assert.equal(await page.locator('.legend li').count(), 9);
+  await close(page);
+});
+
 test('a token in the address is shown at once, and one that is gone is said to be', async () => {
   const { tokens } = await demo.api('tokens?status=succeeded&limit=1');
-  const page = await browser.open(`${demo.url}/#${new URLSearchParams({ api: tokens[0].api, scope: '', token: tokens[0].token })}`);
+  const page = await browser.open(`${demo.url}/#${new URLSearchParams({ api: tokens[0].api, scope: '', token: tokens[0].token })}`, { expected: /404/ });
   await page.locator('#life .facts', { hasText: tokens[0].token }).waitFor();
   await page.evaluate(() => (location.hash = 'api=demo.Checkout&scope=&token=0123456789abcdef'));
   await until('the word that it is gone', async () => /0123456789abcdef of demo\.Checkout is not known/.test(await page.locator('#life-empty').innerText()));
-  // The browser itself logs an answer of 404.
-  page.trouble = page.trouble.filter((text) => !text.includes('404'));
   await close(page);
 });
 
@@ -294,6 +353,12 @@ test('nothing is cut off or scrolls sideways on a phone', async () => {
   assert.equal(await overflow(page), 0);
   const outside = await page.evaluate(() => [...document.querySelectorAll('main *')].filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 0.5).map((element) => element.outerHTML.slice(0, 80)));
   assert.deepEqual(outside, []);
+  // The layout changes at some of these; between them there is no room to lose either.
+  for (const width of [320, 480, 620, 700, 760, 761, 860, 861, 1024]) {
+    await page.setViewportSize({ width, height: 740 });
+    assert.equal(await overflow(page), 0, `${width} px`);
+  }
+  await page.setViewportSize({ width: 360, height: 740 });
   await page.locator('#verdicts button.verdict').first().click();
   await page.locator('dialog h3').first().waitFor();
   assert.equal(await overflow(page), 0);
@@ -389,12 +454,19 @@ test('a hidden page lets go of its stream', async () => {
 });
 
 test('an open page does not hold up the end, and says that nobody answers', async () => {
-  const page = await filled();
+  const gone = /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET/;
+  const [page, phone] = [await filled({ expected: gone }), await filled({ expected: gone, width: 360, height: 740 })];
+  await phone.locator('#trust').scrollIntoViewIfNeeded();
   const took = await demo.end();
   assert.ok(took < 2000, `${took} ms`);
   await until('the word that it is gone', async () => (await page.locator('#live').getAttribute('data-state')) === 'lost');
-  await until('the sentence', async () => /^The sidecar does not answer/.test(await page.locator('#sentence').innerText()));
+  await until('the sentence', async () => /^The sidecar does not answer: .* What is shown is from \d\d:\d\d:\d\d; /.test(await page.locator('#sentence').innerText()));
   assert.ok((await page.locator('#findings-list > li').count()) > 0, 'what was seen stays');
-  page.trouble = page.trouble.filter((text) => !/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED/.test(text));
+  // Whoever has scrolled down learns of it, too.
+  await until('the word on the phone', async () => (await phone.locator('#live').getAttribute('data-state')) === 'lost');
+  await phone.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  const { y, height } = await phone.locator('#live').boundingBox();
+  assert.ok(y >= 0 && y + height < 740, `${y}`);
   await close(page);
+  await close(phone);
 });

@@ -88,7 +88,7 @@ def test_the_sidecar_may_come_go_and_come_back(tmp_path, top):
     terminal = top(f"127.0.0.1:{port}")
     terminal.until("NO ANSWER", f"No sidecar answers at 127.0.0.1:{port}:", "refused", "Trying again every second", "--admin-addr")
     sidecar = Sidecar(tmp_path, port)
-    terminal.until("live", "No event has come yet.", absent=["NO ANSWER"])
+    terminal.until("live", "no event has come yet.", absent=["NO ANSWER"])
     connection = sidecar.send('{"type":"attempt_start","api":"http","token":"t1","client":"a/1","call":"c1"}')
     terminal.keys("3")
     terminal.until("> ", "http", "open", "1 to 1 of 1")

@@ -140,7 +140,7 @@ def test_a_double_execution_is_on_its_timeline(demo, top):
     if "scale: attempts" in screen:
         terminal.keys("z")
         screen = terminal.until("scale: whole window")
-    assert re.search(r"^  +━+ window ━+╍*┫", screen, re.M), "the window is drawn, from the second lifecycle's start"
+    assert re.search(r"^  ━+┫ +━+ window ━+╍*┫", screen, re.M), "both windows are drawn, and the time between them"
 
 
 def test_trust_and_help(demo, top):

@@ -228,11 +228,41 @@ pub struct Life {
 impl Life {
     /// When the server has surely forgotten the token; `None` while that cannot be said.
     pub fn window_end(&self) -> Option<f64> {
-        let from = match self.window_anchor.raw() {
-            "first_start" => Some(self.token.first_start),
-            _ => self.token.first_success,
+        let token = &self.token;
+        let end = match self.window_anchor.raw() {
+            "first_start" => token.first_start,
+            _ => token.first_success?,
         };
-        from.map(|from| from + self.window_s)
+        Some(end + self.window_s)
+    }
+
+    /// Windows of earlier lifecycles that ended in a success, as far as their attempts are
+    /// remembered from the first one on: start and end.
+    pub fn earlier_windows(&self) -> Vec<(f64, f64)> {
+        const ANEW: [&str; 3] = ["first_use", "reuse_after_window", "token_recycled"];
+        let mut lives: Vec<(f64, Option<f64>)> = Vec::new();
+        for attempt in &self.attempts {
+            let verdict = attempt.verdict.as_ref().map(Foreign::raw);
+            if verdict.is_some_and(|verdict| ANEW.contains(&verdict)) {
+                lives.push((attempt.start, None));
+            }
+            let succeeded = attempt.class.as_ref().map(Foreign::raw) == Some("success");
+            if let (Some((_, success)), true, Some(end)) =
+                (lives.last_mut(), succeeded, attempt.end)
+            {
+                *success = Some(success.map_or(end, |before| before.min(end)));
+            }
+        }
+        let begun = self.token.first_start;
+        let earlier = lives.into_iter().filter_map(|(start, success)| {
+            let success = success.filter(|at| *at < begun)?;
+            let from = match self.window_anchor.raw() {
+                "first_start" => start,
+                _ => success,
+            };
+            Some((start, from + self.window_s))
+        });
+        earlier.collect()
     }
 }
 

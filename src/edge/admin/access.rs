@@ -5,6 +5,10 @@
 //! name in `Host`, so only names that cannot be another site's are accepted: `localhost`,
 //! 127.0.0.0/8 and `[::1]`, with any port (`kubectl port-forward` chooses its own). All else is
 //! answered 403, also a request without `Host`.
+//!
+//! A site can also ask by the right name: it may not read the answer, and `Origin` is not even sent
+//! with such a request, but it would take one of the few streams or have a table searched. Browsers
+//! mark it with `Sec-Fetch-Site: cross-site`; only a link that opens a document may come from there.
 
 use std::net::Ipv4Addr;
 
@@ -18,6 +22,8 @@ const FOREIGN_HOST: &str =
     "Host must be localhost, 127.0.0.0/8 or [::1]: this address answers to its own machine only";
 const FOREIGN_ORIGIN: &str =
     "Origin must be http(s)://localhost, 127.0.0.0/8 or [::1]: no other site may read this address";
+const FOREIGN_SITE: &str =
+    "Sec-Fetch-Site is cross-site: no other site may ask this address, but by a link to it";
 
 /// Refuses a request that does not name this machine.
 pub(super) fn check(request: &Parts) -> Result<(), Refusal> {
@@ -29,10 +35,21 @@ pub(super) fn check(request: &Parts) -> Result<(), Refusal> {
         return Err(Refusal::Forbidden(FOREIGN_HOST));
     }
     match single(&request.headers, ORIGIN) {
-        Ok(None) => Ok(()),
-        Ok(Some(origin)) if is_local_origin(origin) => Ok(()),
-        _ => Err(Refusal::Forbidden(FOREIGN_ORIGIN)),
+        Ok(None) => {}
+        Ok(Some(origin)) if is_local_origin(origin) => {}
+        _ => return Err(Refusal::Forbidden(FOREIGN_ORIGIN)),
     }
+    match is_sent_by_another_site(&request.headers) {
+        true => Err(Refusal::Forbidden(FOREIGN_SITE)),
+        false => Ok(()),
+    }
+}
+
+/// Whether a browser sends it for another site, and not because somebody opened a link.
+fn is_sent_by_another_site(headers: &HeaderMap) -> bool {
+    let says = |name, value| headers.get(name).is_some_and(|given| given == value);
+    let is_link = says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document");
+    says("sec-fetch-site", "cross-site") && !is_link
 }
 
 /// The header's text; an error if it is there twice or not text.
@@ -140,6 +157,29 @@ mod tests {
         let local = ("origin", "https://localhost");
         assert!(allowed(&[("host", "localhost"), local]));
         assert!(!allowed(&[("host", "localhost"), local, local]));
+    }
+
+    #[test]
+    fn another_site_may_link_here_and_no_more() {
+        let sent = |site, mode, dest| {
+            allowed(&[
+                ("host", "localhost"),
+                ("sec-fetch-site", site),
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+            ])
+        };
+        assert!(sent("cross-site", "navigate", "document"));
+        assert!(!sent("cross-site", "navigate", "iframe"));
+        assert!(!sent("cross-site", "no-cors", "empty"));
+        assert!(!sent("cross-site", "no-cors", "document"));
+        assert!(!allowed(&[
+            ("host", "localhost"),
+            ("sec-fetch-site", "cross-site")
+        ]));
+        for site in ["same-origin", "same-site", "none"] {
+            assert!(sent(site, "cors", "empty"), "{site}");
+        }
     }
 
     #[test]

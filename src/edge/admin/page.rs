@@ -57,9 +57,7 @@ fn guarded(content_type: &'static str, text: &'static str) -> Response {
     let response = with(response, CONTENT_SECURITY_POLICY, POLICY);
     let response = with(response, REFERRER_POLICY, "no-referrer");
     let opener = HeaderName::from_static("cross-origin-opener-policy");
-    let response = with(response, opener, "same-origin");
-    let resource = HeaderName::from_static("cross-origin-resource-policy");
-    with(response, resource, "same-origin")
+    with(response, opener, "same-origin")
 }
 
 #[cfg(test)]

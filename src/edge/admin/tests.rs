@@ -67,6 +67,8 @@ pub(super) async fn get(admin: &Arc<Admin>, target: &str) -> (u16, Value) {
     assert_eq!(header(&response, "content-type"), "application/json");
     assert_eq!(header(&response, "cache-control"), "no-store");
     assert_eq!(header(&response, "x-content-type-options"), "nosniff");
+    let resource = header(&response, "cross-origin-resource-policy");
+    assert_eq!(resource, "same-origin");
     let status = response.status().as_u16();
     (status, serde_json::from_str(&body(response).await).unwrap())
 }
@@ -95,6 +97,7 @@ async fn every_path_is_closed_to_other_sites_and_to_writing() {
             &[("host", "rebound.example.com")][..],
             &[],
             &[("host", "localhost"), ("origin", "https://example.com")],
+            &[("host", "localhost"), ("sec-fetch-site", "cross-site")],
         ] {
             let response = admin.clone().route(request("GET", path, headers)).await;
             assert_eq!(response.status(), 403, "{path} {headers:?}");

@@ -3,6 +3,7 @@
 import { byId, say } from './dom.js';
 import { setUpExplanation } from './explanation.js';
 import { addFinding, loadFindings, setUpFindings } from './findings.js';
+import { clock } from './format.js';
 import { setTraceUrl } from './links.js';
 import { setUpOverview, showOverview } from './overview.js';
 import { Live, NoAnswer, ask } from './source.js';
@@ -32,7 +33,15 @@ async function loadSummary() {
 /** Says how the page is connected; the same state is not announced again. */
 function connection(state) {
   byId('live').dataset.state = state;
-  say(byId('live'), { live: 'live', asking: 'asking every 5 s', lost: 'no answer, trying again' }[state]);
+  say(byId('live'), { live: 'live', asking: 'asking every 5 s', lost: 'no answer' }[state]);
+}
+
+/** Takes the place of the answer, which may have changed meanwhile. */
+function sayLost({ status, message }) {
+  const what = status === undefined ? 'The sidecar does not answer: it has ended, or kubectl port-forward has' : `The sidecar refuses to answer: ${message}`;
+  const shown = summary ? `What is shown is from ${clock(summary.now)}` : 'Nothing is known yet';
+  byId('sentence').dataset.severity = 'lost';
+  say(byId('sentence'), `${what}. ${shown}; the page goes on asking.`);
 }
 
 /** Runs what asks the sidecar; that it does not answer is told once, at the top. */
@@ -43,7 +52,7 @@ async function attempt(...questions) {
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
     connection('lost');
-    say(byId('sentence'), `The sidecar does not answer: ${error.message}. What is shown is from before.`);
+    sayLost(error);
     return false;
   }
 }

@@ -1,6 +1,7 @@
 // What a verdict means, in a dialog of its own.
 
 import { byId, h } from './dom.js';
+import { broken } from './format.js';
 import { ask } from './source.js';
 
 const PARTS = [
@@ -19,7 +20,7 @@ export const tag = (severity) => h('span', { class: `tag ${severity}` }, severit
 
 /** A verdict's name that opens its explanation. */
 export function verdictButton(verdict) {
-  return h('button', { type: 'button', class: 'verdict', 'aria-haspopup': 'dialog', onclick: () => explain(verdict) }, verdict);
+  return h('button', { type: 'button', class: 'verdict', 'aria-haspopup': 'dialog', onclick: () => explain(verdict) }, ...broken(verdict));
 }
 
 /** Paragraphs; lines that begin with two spaces are commands and stay as they are. */

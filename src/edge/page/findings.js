@@ -50,7 +50,7 @@ function show() {
   });
   const empty = byId('findings-empty');
   empty.hidden = wanted.length > 0;
-  say(empty, found.length > 0 ? `None of severity ${severity} among the latest ${count(found.length)}.` : 'No findings: every use of a token so far was a healthy one. New ones appear here by themselves.');
+  say(empty, found.length > 0 ? `None of severity ${severity} among the latest ${count(found.length)}.` : 'No findings so far. New ones appear here by themselves.');
   byId('more-findings').hidden = wanted.length <= limit;
   say(byId('held'), held.length > 0 ? `${count(held.length)} new` : '');
 }

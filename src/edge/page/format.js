@@ -15,17 +15,17 @@ export const count = (n) => n.toLocaleString('en');
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
-/** A length of time in seconds, with the precision that its size deserves. */
+/** A length of time in seconds, with the precision that its size deserves. No line ends between a number and its unit. */
 export function span(seconds) {
   const s = Math.max(0, seconds);
-  if (s < 0.9995) return `${Math.round(s * 1000)} ms`;
-  if (s < 9.95) return `${s.toFixed(1)} s`;
+  if (s < 0.9995) return `${Math.round(s * 1000)}\u00a0ms`;
+  if (s < 9.95) return `${s.toFixed(1)}\u00a0s`;
   const whole = Math.round(s);
-  if (whole < 60) return `${whole} s`;
+  if (whole < 60) return `${whole}\u00a0s`;
   const units = [['d', 86400, 'h', 3600], ['h', 3600, 'min', 60], ['min', 60, 's', 1]];
   const [big, size, small, part] = units.find(([, size]) => whole >= size);
   const rest = Math.floor((whole % size) / part);
-  return `${Math.floor(whole / size)} ${big}${rest > 0 ? ` ${rest} ${small}` : ''}`;
+  return `${Math.floor(whole / size)}\u00a0${big}${rest > 0 ? ` ${rest}\u00a0${small}` : ''}`;
 }
 
 /** A time of day in Unix seconds; with the date unless it is today. */
@@ -39,3 +39,8 @@ export function clock(at, millis = false) {
 }
 
 export const words = (name) => name.replaceAll('_', ' ');
+
+/** A text that may be broken where a name has a sign, for lines that it does not fit in. */
+export function broken(text) {
+  return text.split(/(?<=[_./])/).flatMap((part, i) => (i === 0 ? [part] : [document.createElement('wbr'), part]));
+}

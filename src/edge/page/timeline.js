@@ -1,9 +1,11 @@
 // The drawing of one token's life, to scale.
 
 import { svg } from './dom.js';
-import { span, visible, words } from './format.js';
+import { plural, span, visible, words } from './format.js';
 
 const LANE = 34;
+/** What a lane has more when something was found about its attempt. */
+const MARKS = 22;
 const HEAD = 40;
 const LANES_MAX = 24;
 const SIDE = 10;
@@ -26,6 +28,22 @@ const MEANING = {
 export function endOfWindow({ window_s, window_anchor, first_start, first_success }) {
   const from = window_anchor === 'first_start' ? first_start : first_success;
   return from === undefined ? undefined : from + window_s;
+}
+
+/** Verdicts with which a succeeded token begins anew. */
+const AFTER_WINDOW = ['reuse_after_window', 'token_recycled'];
+
+/** Windows of earlier lifecycles that ended in a success, as far as their attempts are remembered from the first one on. */
+function earlierWindows({ attempts, first_start, window_anchor, window_s }) {
+  const lives = [];
+  for (const attempt of attempts) {
+    const anew = attempt.verdict === 'first_use' || AFTER_WINDOW.includes(attempt.verdict);
+    if (anew) lives.push({ start: attempt.start });
+    const life = lives.at(-1);
+    if (life && attempt.class === 'success') life.success = Math.min(life.success ?? Infinity, attempt.end);
+  }
+  const succeeded = lives.filter(({ start, success }) => start < first_start - 0.0005 && success < first_start);
+  return succeeded.map(({ start, success }) => ({ start, sure: start + window_s, end: (window_anchor === 'first_start' ? start : success) + window_s }));
 }
 
 function lastMoment({ attempts, findings, first_start }, now) {
@@ -58,35 +76,54 @@ export function drawTimeline(token, scale, width, now) {
   const windowEnd = endOfWindow(token);
   const wanted = scale === 'window' ? Math.max(last, windowEnd ?? token.first_start + token.window_s) : last;
   const to = from + Math.max(0.001, wanted - from) * 1.04;
-  const height = HEAD + attempts.length * LANE + 6;
+  const found = foundBy(attempts, token.findings);
+  let height = HEAD;
+  const tops = found.map((findings) => {
+    const top = height;
+    height += LANE + (findings.length > 0 ? MARKS : 0);
+    return top;
+  });
+  height += 6;
   const x = (t) => SIDE + ((Math.min(Math.max(t, from), to) - from) / (to - from)) * (width - 2 * SIDE);
-  const space = { token, from, to, last, now, width, height, x };
+  const space = { token, from, to, now, width, height, x };
   let quiet;
   const lanes = attempts.map((attempt, i) => {
-    const drawn = lane(space, attempt, quiet, HEAD + i * LANE);
+    const drawn = [...lane(space, attempt, quiet, tops[i]), ...marks(space, found[i], tops[i])];
     quiet = Math.max(quiet ?? 0, attempt.end ?? Infinity);
     return drawn;
   });
   const label = `Timeline of ${attempts.length} attempts over ${span(last - from)}; the table below says the same in words`;
   return svg('svg', { class: 'timeline', width, height, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label },
-    ...ground(space, windowEnd), ...axis(space), ...lanes.flat(), ...marks(space, attempts));
+    ...ground(space, windowEnd), ...axis(space), ...lanes.flat());
 }
 
-/** The window behind everything: sure, then the part where only the server knows. */
-function ground({ token, to, x, height }, windowEnd) {
+/** The findings about each attempt, the earliest first. */
+function foundBy(attempts, findings) {
+  const found = attempts.map(() => []);
+  for (const finding of findings.toSorted((a, b) => a.at - b.at)) {
+    const lane = attempts.findIndex(({ number, client, call, start }) =>
+      number === finding.attempt && client === finding.client && call === finding.call && start <= finding.at + 0.001);
+    found[lane]?.push(finding);
+  }
+  return found;
+}
+
+/** The windows behind everything: sure, then the part where only the server knows. */
+function ground({ token, from, to, x, height }, windowEnd) {
   const start = token.first_start;
   const sure = start + token.window_s;
   const box = (a, b, kind) => svg('rect', { class: kind, x: x(a), y: 16, width: Math.max(0, x(b) - x(a)), height: height - 16 });
-  const parts = [box(start, sure, 'window')];
+  const limit = (at) => svg('path', { class: 'limit', d: `M${x(at)} 16V${height}` });
+  const note = (at, text) => svg('text', { class: 'note', x: x(at) - 4, y: 12, 'text-anchor': 'end' }, text);
+  const parts = earlierWindows(token).flatMap(({ start: begun, sure: known, end }) => [
+    box(begun, known, 'past'), end > known && box(known, end, 'edge'), limit(end), x(end) - x(from) > 90 && note(end, 'window ended'),
+  ]);
+  parts.push(box(start, sure, 'window'));
   if (windowEnd !== undefined && windowEnd > sure) parts.push(box(sure, windowEnd, 'edge'));
   const end = windowEnd ?? sure;
-  if (end <= to) {
-    parts.push(svg('path', { class: 'limit', d: `M${x(end)} 16V${height}` }),
-      svg('text', { class: 'note', x: x(end) - 4, y: 12, 'text-anchor': 'end' }, windowEnd === undefined ? 'window, at least' : 'window ends'));
-  } else {
-    parts.push(svg('text', { class: 'note', x: x(to), y: 12, 'text-anchor': 'end' }, `window ends ${span(end - to)} later →`));
-  }
-  return parts;
+  if (end <= to) parts.push(limit(end), note(end, windowEnd === undefined ? 'window, at least' : 'window ends'));
+  else parts.push(note(to, `window ends ${span(end - to)} later →`));
+  return parts.filter(Boolean);
 }
 
 function axis({ from, to, width, height, x }) {
@@ -120,7 +157,7 @@ function lane({ token, now, to, width, x }, attempt, quiet, y) {
   const gap = attempt.start - (quiet ?? Infinity);
   const gapLeft = gap > 0 ? x(quiet) : left;
   if (left - gapLeft > 6) {
-    parts.push(svg('path', { class: 'gap', d: `M${gapLeft} ${bar - LANE + 10}V${bar + 5}H${left}` }));
+    parts.push(svg('path', { class: 'gap', d: `M${gapLeft} ${y - 7}V${bar + 5}H${left}` }));
     if (left - gapLeft > 64) parts.push(svg('text', { class: 'gap', x: left - 5, y: bar + 15, 'text-anchor': 'end' }, span(gap)));
   }
   return parts;
@@ -140,14 +177,32 @@ function label({ client, call, number }, outcome, letters) {
 /** A long name with its beginning and end: both tell clients apart. */
 const cut = (text) => (text.length <= 34 ? text : `${text.slice(0, 20)}…${text.slice(-12)}`);
 
-/** Findings as diamonds on the lane of their attempt, at their time. */
-function marks({ token, x }, attempts) {
-  return token.findings.flatMap((finding) => {
-    const lane = attempts.findIndex((attempt) =>
-      attempt.number === finding.attempt && attempt.client === finding.client && attempt.call === finding.call && attempt.start <= finding.at + 0.001);
-    if (lane < 0) return [];
-    const y = HEAD + lane * LANE + 22;
+/** Findings about an attempt: diamonds below it at their time, and their names. */
+function marks({ token, width, x }, findings, top) {
+  if (findings.length === 0) return [];
+  const bar = top + 17;
+  const y = bar + 24;
+  const drawn = findings.map((finding) => {
     const at = x(finding.at);
-    return [svg('path', { class: `mark ${finding.severity}`, d: `M${at} ${y - 8}l6 8l-6 8l-6-8z` }, svg('title', {}, `${finding.verdict} at ${span(finding.at - token.first_start)}`))];
+    return svg('path', { class: `mark ${finding.severity}`, d: `M${at} ${bar}V${y}m0-6l5 6l-5 6l-5-6z` }, svg('title', {}, `${finding.verdict} at ${span(finding.at - token.first_start)}`));
   });
+  const [first, last] = [x(findings[0].at), x(findings.at(-1).at)];
+  const fromRight = first > width / 2;
+  const room = (fromRight ? first : width - last) - SIDE;
+  const names = findings.map(({ verdict }) => verdict).join(', ');
+  const text = names.length * LETTER <= room ? names : plural(findings.length, 'finding');
+  return [...drawn, svg('text', { class: 'found', x: fromRight ? first - 9 : last + 9, y: y + 4, 'text-anchor': fromRight ? 'end' : 'start' }, text)];
 }
+
+/** What the signs of a drawing mean. */
+export const signs = () => [
+  ['applied', svg('rect', { class: 'attempt applied', width: 18, height: 10, y: 1 })],
+  ['refused', svg('rect', { class: 'attempt refused', width: 18, height: 10, y: 1 })],
+  ['unclear', svg('rect', { class: 'attempt unclear', width: 18, height: 10, y: 1 })],
+  ['open', svg('rect', { class: 'attempt open', width: 16, height: 8, x: 1, y: 2 })],
+  ['lease', svg('path', { class: 'lease', d: 'M0 6H18' })],
+  ['gap', svg('path', { class: 'gap', d: 'M0 6H18' })],
+  ['finding', svg('path', { class: 'mark', d: 'M9 0l5 6l-5 6l-5-6z' })],
+  ['window', svg('rect', { class: 'window', width: 18, height: 12 })],
+  ['its end, not known exactly here', svg('rect', { class: 'edge', width: 18, height: 12 })],
+];

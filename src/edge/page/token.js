@@ -1,11 +1,11 @@
 // One token's life: drawn, and the same as a table.
 
-import { byId, h, say } from './dom.js';
+import { byId, h, say, svg } from './dom.js';
 import { tag, verdictButton } from './explanation.js';
 import { clock, plural, span, visible, words } from './format.js';
 import { sender, traceLink } from './links.js';
 import { ask } from './source.js';
-import { drawTimeline, endOfWindow, fitsWindow } from './timeline.js';
+import { drawTimeline, endOfWindow, fitsWindow, signs } from './timeline.js';
 import { statusTag } from './tokens.js';
 
 /** A token whose outcome is known seldom changes, and a finding says so when it does. */
@@ -77,7 +77,7 @@ function show() {
   byId('scale').hidden = false;
   scale ??= fitsWindow(token) ? 'window' : 'attempts';
   byId('scale').querySelector(`[value=${scale}]`).checked = true;
-  const figure = h('figure', {}, h('div', { class: 'drawing' }), h('figcaption', {}, caption(token)));
+  const figure = h('figure', {}, h('div', { class: 'drawing' }), h('figcaption', {}, `${plural(token.attempts.length, 'attempt')}, to scale`, legend()));
   byId('life-body').replaceChildren(facts(token), figure, attempts(token), ...found(token));
   draw();
 }
@@ -101,7 +101,7 @@ function facts(token) {
     h('dt', {}, 'Lifecycle'), h('dd', {}, `${token.lifecycle}, since ${clock(token.first_start)}`),
     h('dt', {}, 'Lease'), h('dd', {}, span(token.lease_s)),
     h('dt', {}, 'Window'), h('dd', {}, windowText(token)),
-    h('dt', {}, 'Forgotten'), h('dd', {}, `${clock(token.expires)}, unless it is seen again`));
+    h('dt', {}, 'Kept until'), h('dd', {}, `${clock(token.expires)}, unless it is seen again`));
 }
 
 function windowText(token) {
@@ -112,9 +112,9 @@ function windowText(token) {
   return `${length} from ${from}, until ${clock(end)}`;
 }
 
-function caption(token) {
-  const text = `${plural(token.attempts.length, 'attempt')}, to scale. A bar is an attempt, the thin line after its start is the lease, the shaded ground is the server's window.`;
-  return token.window_anchor === 'first_completed' ? `${text} Its lighter end cannot be known exactly from here.` : text;
+function legend() {
+  const items = signs().map(([name, sign]) => h('li', {}, svg('svg', { class: 'key', width: 18, height: 12, 'aria-hidden': 'true' }, sign), ` ${name}`));
+  return h('ul', { class: 'legend' }, ...items);
 }
 
 const numeric = (heading) => (['Gap before', 'Lasted'].includes(heading) ? 'number' : undefined);

@@ -1,7 +1,7 @@
 // Which tokens are open, unknown or stuck: a list to filter, search, sort and turn over.
 
 import { byId, h, reconcile, say } from './dom.js';
-import { count, span, visible, words } from './format.js';
+import { broken, count, span, visible, words } from './format.js';
 import { tokenHash, tokenLink } from './links.js';
 import { ask } from './source.js';
 
@@ -32,7 +32,7 @@ export function statusTag({ status, stuck }) {
 function row(token) {
   return h('tr', {},
     h('th', { scope: 'row' }, tokenLink(token),
-      h('span', { class: 'meaning narrow' }, h('bdi', {}, visible(token.api))),
+      h('span', { class: 'meaning narrow' }, h('bdi', {}, ...broken(visible(token.api)))),
       h('span', { class: 'meaning' }, token.scope === '' ? '' : 'scope ', token.scope === '' ? '' : h('bdi', {}, visible(token.scope)))),
     h('td', { class: 'wide' }, h('bdi', {}, visible(token.api))),
     h('td'), h('td', { class: 'number wide' }), h('td', { class: 'number' }), h('td', { class: 'number wide' }));
@@ -51,7 +51,8 @@ function show({ tokens, total, offset, complete }, now) {
   byId('tokens-table').hidden = total === 0;
   const empty = byId('tokens-empty');
   empty.hidden = total > 0;
-  if (total === 0) explainNothing(empty);
+  byId('pager').hidden = total === 0;
+  if (total === 0) explainNothing(empty, complete);
   const to = offset + tokens.length;
   const cut = complete ? '' : ', not all were searched';
   say(byId('range'), total === 0 ? '' : `${count(offset + 1)} to ${count(to)} of ${count(total)}${cut}`);
@@ -59,14 +60,15 @@ function show({ tokens, total, offset, complete }, now) {
   byId('next').disabled = to >= total;
 }
 
-function explainNothing(element) {
+function explainNothing(element, complete) {
   const { status, q, api } = parameters();
   const name = byId('tokens-form').elements.status.selectedOptions[0].textContent;
   const what = status === '' ? 'No token' : `No ${name} token`;
   const where = api === '' ? '' : ` of ${visible(api)}`;
-  if (q !== '') say(element, `${what}${where} matches the search. It looks for a whole token, or a part of what is shown here.`);
+  if (!complete) say(element, `${what}${where} matches the search among those that were searched: there are too many for one search. Choose a status or an API, or search for a whole token.`);
+  else if (q !== '') say(element, `${what}${where} matches the search. It looks for a whole token, or a part of what is shown here.`);
   else if (status === '') say(element, `${what}${where} is known yet: none was reported since the sidecar started.`);
-  else say(element, `${what}${where}: every outcome that was asked for is known, or nothing was reported. Choose status “all” to see the others.`);
+  else say(element, `${what}${where}: none waits for its outcome. Choose status “all” to see the others.`);
 }
 
 function markSorting() {

@@ -1,7 +1,7 @@
 // Can I trust this: how long it has been watching, what it has lost, who is connected.
 
 import { byId, h, say } from './dom.js';
-import { clock, count, plural, span, visible, words } from './format.js';
+import { broken, clock, count, plural, span, visible, words } from './format.js';
 
 const GAPS = {
   evicted: 'pushed out inside the window: raise --capacity',
@@ -48,7 +48,7 @@ function profileRows(summary) {
     const share = tokens / profile.capacity;
     const left = profile.lower_bound_until - summary.now;
     return h('tr', {},
-      h('th', { scope: 'row' }, h('bdi', {}, visible(profile.api)),
+      h('th', { scope: 'row' }, h('bdi', {}, ...broken(visible(profile.api))),
         h('span', { class: 'meaning' }, Object.entries(profile.tokens).filter(([, n]) => n > 0).map(([status, n]) => `${count(n)} ${words(status)}`).join(', ') || 'no tokens')),
       h('td', { class: 'number wide' }, span(profile.window_s)),
       h('td', { class: 'number' }, left > 0 ? `in ${span(left)}` : 'yes'),
@@ -67,14 +67,14 @@ function facts(summary) {
     ['Clocks off by more than 2 s', plural(summary.clock_suspect, 'event')],
     ['Unreadable traceparent', plural(summary.traceparent_malformed, 'event')],
     ['Pages and scripts listening', count(summary.streams)],
-    ['Tokens are shown as', { hash: 'keyed hashes', prefix: 'prefix and hash', full: 'sent' }[summary.token_display]],
+    ['Tokens are shown as', { hash: 'keyed hashes', prefix: 'their beginning and a hash', full: 'they were sent' }[summary.token_display]],
     ['Version', summary.version],
   ];
   return h('dl', { class: 'facts' }, ...list.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
 }
 
 /** Losses that make verdicts lower bounds; a forgotten old call does not. */
-const losses = ({ gaps, dropped }) => sum(gaps) - (gaps.calls_overflow ?? 0) + (dropped.client ?? 0) + (dropped.findings_queue ?? 0);
+export const losses = ({ gaps, dropped }) => sum(gaps) - (gaps.calls_overflow ?? 0) + (dropped.client ?? 0) + (dropped.findings_queue ?? 0);
 
 function sentence(summary) {
   const waiting = used(summary).filter(({ lower_bound_until }) => lower_bound_until > summary.now);
@@ -93,9 +93,12 @@ function sentence(summary) {
 
 export function showTrust(summary) {
   say(byId('trust-sentence'), sentence(summary));
+  // What is being copied must not be taken away.
+  const selection = getSelection();
+  if (!selection.isCollapsed && selection.containsNode(byId('trust-body'), true)) return;
   byId('trust-body').replaceChildren(
     h('div', {}, facts(summary)),
-    h('div', {}, table('By API', ['API', 'Window', 'Passed', 'Capacity used'], profileRows(summary))),
+    h('div', {}, table('By API', ['API', 'Window', 'Window passed', 'Capacity used'], profileRows(summary))),
     h('div', {}, table('Knowledge given up', ['Tracking gap', 'Times'], countRows(summary.gaps, GAPS)),
       table('Lost on the way', ['Dropped', 'Events'], countRows(summary.dropped, DROPPED))),
     h('div', {}, table('Not used', ['Event rejected', 'Events'], countRows(summary.rejected, REJECTED)),

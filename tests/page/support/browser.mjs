@@ -21,14 +21,15 @@ export class Browser {
 
   /**
    * The page at `url`, in a profile of its own. `page.trouble` collects errors, warnings, violations of the policy and
-   * requests to any other place; `close` fails if there were any.
+   * requests to any other place; `close` fails if there were any but those that `expected`, said before they can come,
+   * matches: they arrive when they like.
    */
-  async open(url, { width = 1280, height = 900, colorScheme = 'light' } = {}) {
+  async open(url, { width = 1280, height = 900, colorScheme = 'light', expected } = {}) {
     const context = await this.inner.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce' });
     const page = await context.newPage();
     page.setDefaultTimeout(15_000);
     page.trouble = [];
-    const note = (text) => page.trouble.push(text);
+    const note = (text) => expected?.test(text) || page.trouble.push(text);
     page.on('console', (message) => ['error', 'warning'].includes(message.type()) && note(`${message.type()}: ${message.text()}`));
     page.on('pageerror', (error) => note(`uncaught: ${error.stack}`));
     page.on('request', (request) => new URL(request.url()).origin !== new URL(url).origin && note(`request to ${request.url()}`));

@@ -3,8 +3,8 @@
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::{Paper, findings};
-use crate::cli::top::answer::{History, Summary, VerdictCount, sum};
+use super::{Paper, findings, trust};
+use crate::cli::top::answer::{History, SeverityCount, Summary, VerdictCount, sum};
 use crate::cli::top::state::State;
 use crate::cli::top::text::{brief, count, counted, span, wrap};
 
@@ -16,86 +16,116 @@ const SEVERITIES: [(&str, &str); 4] = [
     ("info", "healthy"),
 ];
 
-/// The answer in a sentence, and the style it deserves.
+/// The answer in a sentence, and the severity whose style it deserves.
 pub fn sentence(summary: &Summary) -> (String, &'static str) {
     if sum(&summary.events) == 0 {
-        let socket = summary.socket.shown();
-        let text = format!(
-            "No event has come yet. Applications report on {socket}; try: \
-             oncewatch send --socket {socket} --type attempt_start --api dynamodb.TransactWriteItems --token t1"
-        );
-        return (text, "info");
+        return (nothing_yet(summary), "warning");
     }
-    let recent = |name: &str| {
-        let found = summary
-            .severities
-            .iter()
-            .find(|item| item.severity.raw() == name);
-        found.map_or(0, |item| item.recent)
+    let recent = |name: &str| count_of(summary, name).map_or(0, |item| item.recent);
+    let seen = watched(summary);
+    let lost = match trust::losses(summary) {
+        (0, 0) => "",
+        _ => " Something was lost, so there may be more: see Trust.",
     };
-    let names = |name: &str| {
-        let all = summary.verdicts.iter();
-        let given = all.filter(|item| item.severity.raw() == name && item.recent > 0);
-        let names: Vec<_> = given.map(|item| item.verdict.shown()).collect();
-        names.join(", ")
-    };
-    let steps = summary.history.steps as f64;
-    let seen = brief(summary.uptime_s.min(summary.history.step_s * steps));
-    let (critical, error, warning) = (recent("critical"), recent("error"), recent("warning"));
-    if critical > 0 {
-        let found = counted(critical, "critical finding");
-        let text = format!(
-            "YES: writes may have been applied twice. {found} in the last {seen}: {}.",
-            names("critical")
-        );
+    if recent("critical") > 0 {
+        let found = found(summary, "critical", "critical finding");
+        let text = format!("YES: writes may have been applied twice. {found}");
         (text, "critical")
-    } else if error > 0 {
-        let found = counted(error, "finding");
-        let text = format!(
-            "YES: {found} of failed or undecided operations in the last {seen}: {}.",
-            names("error")
-        );
+    } else if recent("error") > 0 {
+        let found = found(summary, "error", "finding");
+        let text = format!("YES: operations failed or are undecided. {found}");
         (text, "error")
-    } else if warning > 0 {
-        let found = counted(warning, "warning");
-        (
-            format!(
-                "Nothing urgent: {found} in the last {seen}: {}.",
-                names("warning")
-            ),
-            "warning",
-        )
+    } else if recent("warning") > 0 {
+        let found = found(summary, "warning", "warning");
+        (format!("Nothing urgent: {found}{lost}"), "warning")
+    } else if recent("info") == 0 {
+        // Silence is no proof of health: the applications may have stopped to report.
+        let ago = span(summary.now - summary.last_event.unwrap_or(summary.observation_start));
+        let text = format!(
+            "Not known: no token was used in the last {seen}; the last event came {ago} ago.{lost}"
+        );
+        (text, "warning")
     } else {
-        (
-            format!("No. In the last {seen} every use of a token was a healthy one."),
-            "info",
-        )
+        let text = format!("No. In the last {seen} every use of a token was a healthy one.{lost}");
+        (text, "info")
     }
 }
 
-/// The counts of the last minutes in one line, above every view.
+/// Before the first event: what is wrong with those that came, or how to send one.
+fn nothing_yet(summary: &Summary) -> String {
+    let refused = sum(&summary.rejected);
+    if refused > 0 {
+        let came = counted(refused, "event");
+        return format!("Not known: {came} came, and none could be used. Trust says why.");
+    }
+    let socket = summary.socket.shown();
+    format!(
+        "Not known: no event has come yet. Applications report on {socket}; try: \
+         oncewatch send --socket {socket} --type attempt_start --api dynamodb.TransactWriteItems --token t1 --hold 1s"
+    )
+}
+
+/// The time that recent counts are of.
+fn watched(summary: &Summary) -> String {
+    let history = &summary.history;
+    brief(summary.uptime_s.min(history.step_s * history.steps as f64))
+}
+
+fn count_of<'a>(summary: &'a Summary, severity: &str) -> Option<&'a SeverityCount> {
+    let mut all = summary.severities.iter();
+    all.find(|item| item.severity.raw() == severity)
+}
+
+/// What was found, how often, when last, and which.
+fn found(summary: &Summary, severity: &str, one: &str) -> String {
+    let history = &summary.history;
+    let given = summary.verdicts.iter();
+    let given = given.filter(|item| item.severity.raw() == severity && item.recent > 0);
+    let values = added(history, given.clone());
+    let since = values.iter().rposition(|count| *count > 0);
+    let latest = since.map_or(String::new(), |step| {
+        let ago = span((values.len() - step) as f64 * history.step_s);
+        format!(", the latest less than {ago} ago")
+    });
+    let names: Vec<_> = given.map(|item| item.verdict.shown()).collect();
+    let recent = count_of(summary, severity).map_or(0, |item| item.recent);
+    format!(
+        "{} in the last {}{latest}: {}.",
+        counted(recent, one),
+        watched(summary),
+        names.join(", ")
+    )
+}
+
+/// The counts of the last minutes in one line, above every view; in short where it is narrow.
 pub fn counts_line(state: &State, paper: &Paper) -> Option<Line<'static>> {
     let summary = state.summary.as_deref()?;
-    let mut spans = vec![Span::styled(
-        format!(
-            "last {}: ",
-            span(summary.history.step_s * summary.history.steps as f64)
-        ),
-        paper.look.quiet(),
-    )];
-    for (name, label) in SEVERITIES {
-        let item = summary
-            .severities
-            .iter()
-            .find(|item| item.severity.raw() == name);
-        let recent = item.map_or(0, |item| item.recent);
+    let minutes = span(summary.history.step_s * summary.history.steps as f64);
+    let long = counts(
+        summary,
+        &format!("last {minutes}: "),
+        SEVERITIES.map(|(_, label)| label),
+        paper,
+    );
+    if long.width() <= paper.cells {
+        return Some(long);
+    }
+    Some(counts(summary, "", ["crit", "err", "warn", "ok"], paper))
+}
+
+fn counts(summary: &Summary, head: &str, labels: [&str; 4], paper: &Paper) -> Line<'static> {
+    let mut spans = vec![Span::styled(head.to_owned(), paper.look.quiet())];
+    for ((name, _), label) in SEVERITIES.into_iter().zip(labels) {
+        let recent = count_of(summary, name).map_or(0, |item| item.recent);
         let style = match recent {
             0 => paper.look.quiet(),
             _ => paper.look.severity(name),
         };
-        spans.push(Span::styled(format!("{label} {}  ", count(recent)), style));
+        spans.push(Span::styled(format!("{label} {}", count(recent)), style));
+        spans.push(Span::raw("  "));
     }
-    Some(Line::from(spans))
+    spans.pop();
+    Line::from(spans)
 }
 
 pub fn body(state: &mut State, paper: &Paper) -> Vec<Line<'static>> {
@@ -177,10 +207,7 @@ pub fn severities(summary: &Summary, paper: &Paper) -> Vec<Line<'static>> {
     );
     let mut lines = vec![paper.line(&head, paper.look.quiet())];
     for (name, label) in SEVERITIES {
-        let item = summary
-            .severities
-            .iter()
-            .find(|item| item.severity.raw() == name);
+        let item = count_of(summary, name);
         let (recent, total) = item.map_or((0, 0), |item| (item.recent, item.total));
         let verdicts = summary
             .verdicts
@@ -212,6 +239,11 @@ fn spark_style(severity: &str, paper: &Paper) -> Style {
     }
 }
 
+/// Whether a severity gets one letter, so that there is room for a count.
+fn is_narrow(paper: &Paper) -> bool {
+    paper.cells < BEFORE_SPARK
+}
+
 /// Columns of a verdict's name, severity and counts.
 const NAME: usize = 25;
 const BEFORE_SPARK: usize = 2 + NAME + 1 + 8 + 1 + 7 + 1 + 7 + 2;
@@ -224,10 +256,13 @@ fn verdict_spark(history: &History, paper: &Paper) -> usize {
 
 fn verdict_head(kind: &str, history: &History, paper: &Paper) -> Line<'static> {
     let title = spark_title(verdict_spark(history, paper), history);
-    let head = format!(
-        "  {kind:NAME$} {:8} {:>7} {:>7}  {title}",
-        "severity", "recent", "total"
-    );
+    let head = match is_narrow(paper) {
+        true => format!("  {:name$} {:>7}", kind, "recent", name = NAME + 2),
+        false => format!(
+            "  {kind:NAME$} {:8} {:>7} {:>7}  {title}",
+            "severity", "recent", "total"
+        ),
+    };
     paper.line(&head, paper.look.quiet())
 }
 
@@ -242,11 +277,18 @@ fn verdict_row(
     let values = added(history, std::iter::once(item));
     let severity = item.severity.shown();
     let style = paper.look.severity(&severity);
+    if is_narrow(paper) {
+        let letter = severity.get(..1).unwrap_or(" ").to_uppercase();
+        let name = NAME.min(paper.cells.saturating_sub(2 + 2 + 8));
+        let spans = vec![
+            Span::styled(format!("{letter} "), style),
+            Span::raw(paper.left(&item.verdict.shown(), name)),
+            Span::raw(format!(" {}", paper.right(&count(item.recent), 7))),
+        ];
+        return paper.row(chosen, spans);
+    }
     let mut spans = vec![
-        Span::raw(paper.left(
-            &item.verdict.shown(),
-            NAME.min(paper.cells.saturating_sub(3)),
-        )),
+        Span::raw(paper.left(&item.verdict.shown(), NAME)),
         Span::styled(format!(" {}", paper.left(&severity, 8)), style),
         Span::raw(format!(" {}", paper.right(&count(item.recent), 7))),
         Span::raw(format!(" {}  ", paper.right(&count(item.total), 7))),

@@ -11,6 +11,8 @@ use crate::cli::top::keys::Request;
 use crate::cli::top::source::Answer;
 use crate::cli::top::wanted::{SeverityFilter, StatusFilter};
 
+mod doubt;
+
 const NOW: f64 = 1_700_000_000.0;
 const SIZES: [(u16, u16); 3] = [(80, 24), (40, 12), (200, 50)];
 
@@ -179,8 +181,8 @@ fn the_first_view_says_what_is_wrong() {
     let expected = [
         "oncewatch [1 Now] 2 Findings  3 Tokens  4 Trust                live 22:13:20 UTC",
         "last 15 min: critical 4  error 2  warning 0  healthy 1 200",
-        "YES: writes may have been applied twice. 4 critical findings in the last 2 min:",
-        "fresh_token_after_unknown.",
+        "YES: writes may have been applied twice. 4 critical findings in the last 2 min,",
+        "the latest less than 10 s ago: fresh_token_after_unknown.",
         "",
         "            recent    total  last 15 min, 20 s a column",
         "critical         4        4",
@@ -346,8 +348,10 @@ fn a_small_screen_says_the_essential() {
         &lines,
         &[
             "[1 Now] 2  3  4",
+            "crit 4  err 2  warn 0  ok 1 200\n",
             "YES: writes may",
-            "> fresh_token_after_unknown",
+            "> C fresh_token_after_unknown       4\n",
+            "  E parameter_mismatch              2\n",
             "q quit",
         ],
     );
@@ -360,6 +364,8 @@ fn a_small_screen_says_the_essential() {
             "Do     Retry",
         ],
     );
+    let lines = drawn(&mut after("3"), 40, 12).join("\n");
+    assert_shows(&lines, &["0000000000000001   stuck "]);
     let lines = drawn(&mut after("3\n"), 40, 12).join("\n");
     assert_shows(&lines, &["> orders-… #1 no response", "░░"]);
 }

@@ -213,6 +213,10 @@ fn window(life: &Life, space: &Space, paper: &Paper) -> Line<'static> {
     let sure = start + life.window_s;
     let end = life.window_end().unwrap_or(sure);
     let mut cells = vec![" "; space.columns];
+    for (begun, ended) in life.earlier_windows() {
+        fill(&mut cells, space, begun, ended, signs.window);
+        cells[space.column(ended)] = signs.window_end;
+    }
     fill(&mut cells, space, start, sure, signs.window);
     if end > sure {
         fill(&mut cells, space, sure, end, signs.edge);

@@ -19,7 +19,8 @@ pub fn body(state: &mut State, paper: &Paper) -> Vec<Line<'static>> {
     };
     if page.tokens.is_empty() {
         lines.push(Line::default());
-        lines.extend(paper.paragraph("", &nothing(&tokens.query), paper.look.good()));
+        let text = nothing(&tokens.query, page.complete);
+        lines.extend(paper.paragraph("", &text, paper.look.good()));
         return lines;
     }
     let columns = Columns::of(&page.tokens, paper);
@@ -59,7 +60,7 @@ fn range_line(page: &TokenPage, seen: std::ops::Range<usize>, paper: &Paper) -> 
     let cut = if page.complete {
         ""
     } else {
-        ", among those seen last"
+        ", not all were searched"
     };
     let more = if page.total > PAGE {
         "; n N turn the page"
@@ -76,13 +77,19 @@ fn range_line(page: &TokenPage, seen: std::ops::Range<usize>, paper: &Paper) -> 
     paper.line(&text, paper.look.quiet())
 }
 
-fn nothing(query: &TokenQuery) -> String {
+fn nothing(query: &TokenQuery, complete: bool) -> String {
     let what = match query.status {
         StatusFilter::All => "No token".to_owned(),
         status => format!("No {} token", status.words()),
     };
     let api = query.api.as_ref();
     let of = api.map_or(String::new(), |api| format!(" of {api}"));
+    if !complete {
+        return format!(
+            "{what}{of} matches the search among those that were searched: there are too many for \
+             one search. s and a choose a status and an API; or search for a whole token."
+        );
+    }
     if !query.search.is_empty() {
         return format!(
             "{what}{of} matches the search. It looks for a whole token, or a part of what is shown \
@@ -93,7 +100,7 @@ fn nothing(query: &TokenQuery) -> String {
         StatusFilter::All => {
             format!("{what}{of} is known yet: none was reported since the sidecar started.")
         }
-        _ => format!("{what}{of}: all outcomes are known. S shows all tokens."),
+        _ => format!("{what}{of}: none waits for its outcome. S shows all tokens."),
     }
 }
 
@@ -168,7 +175,11 @@ impl Columns {
                 paper.left(&place(token), self.api)
             )));
         }
-        let status = token.status_words();
+        // What does not fit must not leave out the worse half.
+        let status = match token.stuck && self.status < Self::STATUS {
+            true => "stuck".into(),
+            false => token.status_words(),
+        };
         spans.push(Span::styled(
             format!(" {}", paper.left(&status, self.status)),
             style,

@@ -35,7 +35,7 @@ const MEANINGS: [(&str, &str); 16] = [
 ];
 
 /// Losses that make verdicts lower bounds; a forgotten old call does not.
-fn losses(summary: &Summary) -> (u64, u64) {
+pub fn losses(summary: &Summary) -> (u64, u64) {
     let gaps = sum(&summary.gaps).saturating_sub(one(&summary.gaps, "calls_overflow"));
     let dropped = one(&summary.dropped, "client") + one(&summary.dropped, "findings_queue");
     (gaps, dropped)
