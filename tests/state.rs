@@ -13,6 +13,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oncewatch::detect::profile::profiles;
+use oncewatch::detect::time::Timestamp;
+use oncewatch::detect::verdict::Severity;
+use oncewatch::detect::{Options, Source, Trace};
+use oncewatch::edge::state::{Place, State};
+use oncewatch::metrics::Metrics;
+use oncewatch::pipeline::{Chore, Pipeline, Sinks};
 use serde_json::Value;
 use sidecar::{Sidecar, command, wait_for};
 
@@ -352,4 +359,123 @@ fn what_cannot_be_a_directory_is_said_and_events_are_judged() {
     sidecar.kill();
     let sidecar = Sidecar::start_in(directory, &[&flag]);
     assert_eq!(sidecar.metric("oncewatch_state_replayed_total"), 1.0);
+}
+
+/// A limit of the size of files does to a write what a full disk does.
+#[test]
+fn a_full_disk_is_counted_and_outlived() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let flag = state_flag(directory.path());
+    let sidecar = Sidecar::start_in(directory.clone(), &[&flag]);
+    let limit = |bytes: Option<u64>| {
+        let pid = rustix::process::Pid::from_raw(sidecar.pid().cast_signed());
+        let limit = rustix::process::Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    let mut client = sidecar.connect();
+    let mut send = |tokens: std::ops::Range<u64>| {
+        for token in tokens {
+            let of = ",\"client\":\"orders-1/1\"";
+            let lines = line("attempt_start", token, "a", 1, of);
+            client.write_all(lines.as_bytes()).unwrap();
+        }
+    };
+    let failures = || sidecar.metric("oncewatch_state_write_failures_total");
+    send(0..10);
+    assert_eq!(failures(), 0.0);
+    limit(Some(20_000));
+    send(10..1000);
+    sidecar.wait_for_metric("oncewatch_events_total{type=\"attempt_start\"}", 1000.0);
+    assert!(failures() >= 1.0);
+    let said = |line: &Value| {
+        line["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("large"))
+    };
+    assert!(!sidecar.logged(said).is_empty(), "{:?}", sidecar.log());
+    limit(None);
+    let state = directory.path().join("state");
+    wait_for("a whole state", || {
+        let written = sidecar.metric("oncewatch_state_bytes") > 60_000.0;
+        (written && has_log(&state)).then_some(())
+    });
+    sidecar.kill();
+    let sidecar = Sidecar::start_in(directory, &[&flag]);
+    assert_eq!(sidecar.metric("oncewatch_state_replayed_total"), 1000.0);
+    assert_eq!(sidecar.metric(GAPS), 0.0);
+}
+
+/// While everything is written anew, nobody waits for long: the lock is held for a step at a time.
+#[test]
+fn writing_the_state_anew_takes_the_lock_for_moments() {
+    const TOKENS: u64 = 30_000;
+    let directory = tempfile::tempdir().unwrap();
+    let profiles = profiles(&toml::Table::new(), None).unwrap();
+    let metrics = Arc::new(Metrics::new(&profiles, &[]));
+    let options = Options {
+        detail: Severity::Warning,
+        trace: Trace::Off,
+        hash_key: [7; 16],
+    };
+    let place = Place {
+        directory: directory.path().to_owned(),
+        bytes_max: 1 << 30,
+    };
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    let found = State::open(place, profiles, options, &metrics, now).unwrap();
+    let (mut state, mut detector) = (found.state, found.detector);
+    detector.keep_journal();
+    state.begin(&mut detector, 0, now);
+    let (findings, _reports) = tokio::sync::mpsc::channel(1);
+    let sinks = Sinks {
+        findings,
+        spans: None,
+    };
+    let pipeline = Pipeline::new(detector, metrics.clone(), sinks).kept_by(Box::new(state), 0);
+    let (mut anew, mut longest, mut steps) = (0, Duration::ZERO, 0);
+    let mut random = Random(0x5eed);
+    let mut token = 0;
+    while anew < 2 {
+        // Until the files are so long that they are written anew, then a batch after each step.
+        let lines: Vec<String> = (0..20)
+            .map(|_| {
+                token += 1;
+                let of = format!(",\"client\":\"orders-{}/1\"", random.below(50));
+                line(
+                    "attempt_start",
+                    token % TOKENS,
+                    &format!("c{token}"),
+                    1,
+                    &of,
+                )
+            })
+            .collect();
+        let lines = lines.iter().map(|line| line.trim_end().as_bytes());
+        pipeline.process(lines, Source::default(), now, |error| panic!("{error:?}"));
+        let before = cpu();
+        let chore = pipeline.tidy(now);
+        let took = cpu() - before;
+        match chore {
+            Chore::None(_) => {}
+            Chore::More => {
+                steps += 1;
+                longest = longest.max(took);
+            }
+            Chore::Outside(work) => {
+                work();
+                anew += u64::from(token > 5 * TOKENS);
+            }
+        }
+    }
+    assert!(steps > 30, "{steps}");
+    // Without optimisation, and by this thread's own time: the machine may be busy.
+    assert!(longest < Duration::from_millis(5), "{longest:?}");
+}
+
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }

@@ -12,8 +12,8 @@ use crate::config::Settings;
 use crate::detect::finding::Finding;
 use crate::detect::time::Timestamp;
 use crate::detect::{Detector, Options};
-use crate::edge::clock;
 use crate::edge::state::{Found, Place, State};
+use crate::edge::{clock, signal};
 use crate::metrics::Metrics;
 use crate::pipeline::{Chore, Pipeline};
 
@@ -46,6 +46,7 @@ impl Memory {
                 connections: 0,
             });
         };
+        signal::survive_file_limit()?;
         let place = Place {
             directory,
             bytes_max: settings.state_max_bytes as u64,
