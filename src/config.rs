@@ -31,6 +31,8 @@ pub const LINE_BYTES_MAX: usize = 16 * 1024;
 pub const CONNECTIONS_MAX: usize = 512;
 /// APIs with a label value of their own; each has about 80 series.
 const APIS_MAX: usize = 32;
+/// Most that is written to the state directory by default: three times what 600 000 tokens take.
+pub const STATE_BYTES_MAX: usize = 256 << 20;
 /// Shortest hash key, in bytes: 128 bits cannot be guessed.
 const HASH_KEY_BYTES_MIN: usize = 16;
 
@@ -88,6 +90,10 @@ pub struct Settings {
     pub max_line_bytes: usize,
     /// Tokens remembered for each API; `None`: what its profile says (65536).
     pub capacity: Option<usize>,
+    /// Directory in which what is known is kept over a restart, if it is to be.
+    pub state_dir: Option<PathBuf>,
+    /// Most bytes of the files in there.
+    pub state_max_bytes: usize,
     /// APIs with a label value of their own.
     pub api: Vec<String>,
     /// Address of metrics and probes.
@@ -157,6 +163,8 @@ impl Settings {
             "max-connections" => Some(self.max_connections.to_string()),
             "max-line-bytes" => text(&HumanSize(self.max_line_bytes).to_string()),
             "capacity" => Some(self.capacity?.to_string()),
+            "state-dir" => path(self.state_dir.as_deref()?),
+            "state-max-bytes" => text(&HumanSize(self.state_max_bytes).to_string()),
             "api" => {
                 let names: Vec<_> = self.api.iter().map(|name| toml_text(name)).collect();
                 Some(format!("[{}]", names.join(", ")))
@@ -203,6 +211,12 @@ impl Reader {
                 .one("max-line-bytes", |text| parse::size(text, 1024..=1 << 20))
                 .unwrap_or(LINE_BYTES_MAX),
             capacity,
+            state_dir: self.one("state-dir", parse::directory),
+            state_max_bytes: self
+                .one("state-max-bytes", |text| {
+                    parse::size(text, 4 << 20..=65_536 << 20)
+                })
+                .unwrap_or(STATE_BYTES_MAX),
             api: self.active(&profiles),
             metrics_addr: self
                 .one("metrics-addr", parse::address)

@@ -3,6 +3,8 @@
 //! Everything that can fail because of the configuration or the machine does so in
 //! [`Daemon::start`]; from then on the daemon serves until it is told to stop or a part of it dies.
 
+mod memory;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Origin, Settings};
 use crate::detect::finding::Lifecycle;
 use crate::detect::verdict::Severity;
-use crate::detect::{Detector, Options, Trace};
+use crate::detect::{Options, Trace};
 use crate::edge::admin::{Admin, Parameters};
 use crate::edge::clock;
 use crate::edge::display::{HashKey, TokenDisplay};
@@ -30,10 +32,12 @@ use crate::edge::probes::{Probes, Readiness};
 use crate::edge::process::Process;
 use crate::edge::signal::Termination;
 use crate::edge::spans::{SpanExport, SpanSettings};
+use crate::edge::state::State;
 use crate::edge::telemetry::{self, FindingLog};
 use crate::metrics::Metrics;
 use crate::metrics::exposition::render;
-use crate::pipeline::{Pipeline, Sinks};
+use crate::pipeline::{Pipeline, Report, Sinks};
+use memory::{Memory, tidy};
 
 /// Findings that wait for the store and the log; beyond it they are dropped and counted.
 const FINDINGS_QUEUE: usize = 4096;
@@ -173,10 +177,7 @@ impl Daemon {
         let sockets = Sockets::bind(&stream, datagram.as_ref(), settings.socket_mode)?;
         let metrics_listener = listen("metrics-addr", settings.metrics_addr).await?;
         let admin_listener = listen("admin-addr", settings.admin_addr).await?;
-        let observation_start = clock::now();
-        let display = token_display(settings).context("no random bytes")?;
         let metrics = Arc::new(Metrics::new(&settings.profiles, &settings.api));
-        metrics.started(observation_start);
         let trace = if spans.is_some() {
             settings.spans
         } else {
@@ -187,15 +188,27 @@ impl Daemon {
             trace,
             hash_key: table_key().context("no random bytes")?,
         };
-        let detector = Detector::new(settings.profiles.clone(), options);
+        let memory = Memory::open(settings, options, &metrics)?;
+        let observation_start = memory.observation_start;
+        metrics.started(observation_start);
+        let secret = memory.state.is_some().then(|| memory.detector.hash_key());
+        let display = token_display(settings, secret).context("no random bytes")?;
         let (reports, reported) = mpsc::channel(FINDINGS_QUEUE);
         let (lifecycles, settled) = mpsc::channel(SPANS_QUEUE);
         let sinks = Sinks {
             findings: reports,
             spans: spans.is_some().then_some(lifecycles),
         };
-        let pipeline = Arc::new(Pipeline::new(detector, metrics.clone(), sinks));
+        let pipeline = Pipeline::new(memory.detector, metrics.clone(), sinks);
+        let wake = memory.state.as_ref().map(State::wake);
+        let pipeline = Arc::new(match memory.state {
+            Some(state) => pipeline.kept_by(Box::new(state), memory.connections),
+            None => pipeline,
+        });
         let findings = Arc::new(Findings::new(CAPACITY_DEFAULT));
+        for finding in memory.findings {
+            findings.report(Report::New(Arc::new(finding)));
+        }
         let mut daemon = Self {
             socket: settings.socket.clone(),
             metrics_addr: metrics_listener.address(),
@@ -226,7 +239,11 @@ impl Daemon {
         };
         daemon.serve_admin(admin_listener, admin);
         daemon.watch_deadlines();
-        daemon.read_events(sockets, settings)?;
+        if let Some(wake) = wake {
+            let (pipeline, stop) = (daemon.pipeline.clone(), daemon.intake.stop.clone());
+            daemon.intake.spawn("state", tidy(pipeline, wake, stop));
+        }
+        daemon.read_events(sockets, settings, memory.connections)?;
         Ok(daemon)
     }
 
@@ -272,7 +289,7 @@ impl Daemon {
     fn collect_findings(
         &mut self,
         findings: Arc<Findings>,
-        reported: mpsc::Receiver<crate::pipeline::Report>,
+        reported: mpsc::Receiver<Report>,
         display: TokenDisplay,
     ) {
         let stop = self.collector.stop.clone();
@@ -342,7 +359,12 @@ impl Daemon {
         });
     }
 
-    fn read_events(&mut self, sockets: Sockets, settings: &Settings) -> anyhow::Result<()> {
+    fn read_events(
+        &mut self,
+        sockets: Sockets,
+        settings: &Settings,
+        connections: u64,
+    ) -> anyhow::Result<()> {
         let positive = |n: usize| NonZeroUsize::new(n).context("a limit is zero");
         let limits = Limits {
             line_bytes_max: positive(settings.max_line_bytes)?,
@@ -358,7 +380,8 @@ impl Daemon {
             self.pipeline.clone(),
             clock::now,
             connected,
-        );
+        )
+        .after(connections);
         let stop = self.intake.stop.clone();
         self.intake
             .spawn("event sockets", async move { Ok(ingest.run(stop).await?) });
@@ -382,14 +405,16 @@ async fn listen(setting: &'static str, address: SocketAddr) -> anyhow::Result<Li
     listener.with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
-/// How tokens are shown, with the shared key, or one for this process only.
+/// How tokens are shown, with the shared key, or one that is made of what is kept over a restart, or
+/// one for this process only.
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn token_display(settings: &Settings) -> std::io::Result<TokenDisplay> {
-    let key = match &settings.token_hash_key {
-        Some(secret) => HashKey::from_secret(secret.bytes()),
-        None => HashKey::random()?,
+pub fn token_display(settings: &Settings, kept: Option<[u8; 16]>) -> std::io::Result<TokenDisplay> {
+    let key = match (&settings.token_hash_key, kept) {
+        (Some(secret), _) => HashKey::from_secret(secret.bytes()),
+        (None, Some(secret)) => HashKey::from_secret(&secret),
+        (None, None) => HashKey::random()?,
     };
     Ok(match settings.token_display {
         config::TokenDisplay::Hash => TokenDisplay::Hash(key),

@@ -18,6 +18,7 @@ mod fresh;
 mod history;
 mod index;
 mod invalid;
+pub mod journal;
 mod judge;
 mod key;
 mod leases;
@@ -114,6 +115,8 @@ pub struct Detector {
     reported_fresh: ReportedFresh,
     /// Lifecycles of unknown outcome that wait one more lease before they are handed out.
     settling: Vec<VecDeque<(Timestamp, Key)>>,
+    /// Whether what changes is noted, to be written down.
+    journaled: bool,
 }
 
 /// What every judgement needs besides the token: all of the detector but its tables.
@@ -195,6 +198,7 @@ impl Detector {
             undecided: Undecided::new(capacity.unwrap_or_default()),
             reported_fresh: ReportedFresh::new(),
             settling: (0..profiles).map(|_| VecDeque::new()).collect(),
+            journaled: false,
             context,
         }
     }
@@ -448,10 +452,7 @@ impl Detector {
         change: impl FnOnce(&mut Judge<'_>, &mut Token) -> Option<Who>,
     ) {
         let (api, scope) = self.spaces(event);
-        let profile = &self.context.profiles[id.0];
-        let capacity = NonZeroUsize::new(profile.capacity).unwrap_or(NonZeroUsize::MIN);
-        let table = self.tables[id.0].get_or_insert_with(|| Table::new(capacity, profile.ttl()));
-        let mut token = table.blank();
+        let mut token = self.table(id).blank();
         token.renew(Text::new(&event.token), api, scope, life);
         if let Some(who) = change(&mut self.context.judge(id, key, out), &mut token) {
             self.compare_fresh(id, key, &mut token, who, out);
@@ -465,5 +466,19 @@ impl Detector {
         if let Some(removed) = table.and_then(|table| table.insert(key, token)) {
             self.remove(id, removed, out);
         }
+    }
+
+    /// The table of a profile, made if need be.
+    fn table(&mut self, id: ProfileId) -> &mut Table {
+        let profile = &self.context.profiles[id.0];
+        let journaled = self.journaled;
+        self.tables[id.0].get_or_insert_with(|| {
+            let capacity = NonZeroUsize::new(profile.capacity).unwrap_or(NonZeroUsize::MIN);
+            let mut table = Table::new(capacity, profile.ttl());
+            if journaled {
+                table.want_changes();
+            }
+            table
+        })
     }
 }

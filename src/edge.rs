@@ -10,5 +10,6 @@ pub mod probes;
 pub mod process;
 pub mod signal;
 pub mod spans;
+pub mod state;
 pub mod telemetry;
 pub mod throttle;

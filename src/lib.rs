@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`cli`] | one file per command |
 //! | [`daemon`] | composition root: builds the parts, binds, owns tasks and the order of shutdown |
-//! | [`edge`] | all I/O: sockets, HTTP, spans, logs, signals, and the only clock |
+//! | [`edge`] | all I/O: sockets, HTTP, spans, logs, signals, the state on disk, and the only clock |
 //! | [`pipeline`] | one event through the detector and out to its effects; sole owner of the lock |
 //! | [`metrics`] | every Prometheus series |
 //! | [`detect`] | the rules: events, profiles, tokens, verdicts; no I/O, clock, lock or async |
@@ -31,6 +31,8 @@
 //! 3. [`detect::Detector::handle_event`] first handles the deadlines up to now, then finds the
 //!    token, gives the start or end its verdict, and derives everything that follows: status,
 //!    bounds, the place among the undecided.
+//!    With a state directory, what a batch changed is handed to the system before it is told
+//!    ([`detect::journal`], [`edge::state`]).
 //! 4. Outside the lock, [`metrics::Metrics`] counts what was said; findings and complete lifecycles
 //!    leave on bounded channels, to the log, the API and the span exporter. A full channel drops
 //!    and counts; it never waits.

@@ -117,6 +117,40 @@ impl SpanCounters {
     }
 }
 
+/// What becomes of the memory that survives a restart.
+#[derive(Clone, Debug)]
+pub struct StateSeries {
+    /// Tokens that were known again at the start.
+    pub replayed: IntCounter,
+    /// Bytes of its files.
+    pub bytes: IntGauge,
+    /// Occasions on which it could not be written.
+    pub failures: IntCounter,
+}
+
+impl StateSeries {
+    fn new(registry: &Registry) -> Self {
+        let family = |name, help| Family::new(registry, name, help);
+        Self {
+            replayed: family(
+                "state_replayed_total",
+                "Tokens from before the restart that are known again.",
+            )
+            .counter(),
+            bytes: family(
+                "state_bytes",
+                "Bytes of the files in the state directory; 0 without one.",
+            )
+            .int_gauge(),
+            failures: family(
+                "state_write_failures_total",
+                "Occasions on which the state could not be written; it is tried again.",
+            )
+            .counter(),
+        }
+    }
+}
+
 /// Counts one connection in `clients_connected` until it is dropped, so that a panic cannot leak it.
 #[derive(Debug)]
 pub struct ConnectionGuard(IntGauge);
@@ -141,6 +175,7 @@ pub struct Metrics {
     rejected: [IntCounter; Reason::ALL.len()],
     lost: [IntCounter; Lost::ALL.len()],
     spans: SpanCounters,
+    state: StateSeries,
     oldest_open: Gauge,
     observation_start: Gauge,
     last_event: Gauge,
@@ -188,6 +223,7 @@ impl Metrics {
             )
             .counters("where", Lost::ALL.map(Lost::as_str)),
             spans: SpanCounters::new(&registry),
+            state: StateSeries::new(&registry),
             oldest_open: gauge(
                 "oldest_open_token_timestamp_seconds",
                 "Start of the oldest open attempt in Unix seconds; 0 if none is open.",
@@ -350,6 +386,21 @@ impl Metrics {
     /// The counters of `spans_total`, for whoever exports them.
     pub fn spans(&self) -> SpanCounters {
         self.spans.clone()
+    }
+
+    /// The series of the state, for whoever keeps it.
+    pub fn state(&self) -> StateSeries {
+        self.state.clone()
+    }
+
+    /// Counts knowledge that was given up elsewhere than in the detector.
+    pub fn gap(&self, gap: Gap) {
+        self.gaps[gap as usize].inc();
+    }
+
+    /// How often knowledge was given up for a reason.
+    pub fn gap_count(&self, gap: Gap) -> u64 {
+        self.gaps[gap as usize].get()
     }
 
     /// How often each verdict was given, over all APIs, in the order of [`Verdict::ALL`].

@@ -29,6 +29,30 @@ pub enum Report {
     Confirmed(u64),
 }
 
+/// Keeps what the detector knows over a restart. Called under the lock, so that what is kept is in
+/// the order in which it happened; the files are its own business, below [`crate::edge`].
+pub trait Keeper: Send {
+    /// Keeps what the detector changed and said since the last call, before anything of it leaves;
+    /// returns whether it is kept. `connection` is the highest number of a stream connection so far.
+    fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64) -> bool;
+
+    /// Keeps, with the next call of [`Keeper::keep`], how far a client's session was read.
+    fn position(&mut self, session: &[u8], last: u64);
+
+    /// Does a little of what is not urgent.
+    fn tidy(&mut self, detector: &mut Detector, connection: u64, now: Timestamp) -> Chore;
+}
+
+/// What is left to tidy.
+pub enum Chore {
+    /// Nothing, or nothing until then.
+    None(Option<Timestamp>),
+    /// Some more, after a moment for others.
+    More,
+    /// This, which takes long and needs no lock; then more.
+    Outside(Box<dyn FnOnce() + Send>),
+}
+
 /// The detector behind its lock, and where its words go.
 pub struct Pipeline {
     desk: Mutex<Desk>,
@@ -46,6 +70,9 @@ struct Desk {
     out: Verdicts,
     /// What was said since the lock was taken.
     tally: Tally,
+    keeper: Option<Box<dyn Keeper>>,
+    /// The highest number of a stream connection that sent an event.
+    connection: u64,
 }
 
 impl Pipeline {
@@ -56,11 +83,40 @@ impl Pipeline {
                 detector,
                 out: Verdicts::default(),
                 tally: metrics.tally(),
+                keeper: None,
+                connection: 0,
             }),
             metrics,
             sinks,
             awaited: AtomicI64::new(Timestamp::MAX.as_micros()),
             sooner: Notify::new(),
+        }
+    }
+
+    /// Lets what is known be kept over a restart; `connection` is the highest number of a stream
+    /// connection so far.
+    pub fn kept_by(self, keeper: Box<dyn Keeper>, connection: u64) -> Self {
+        {
+            let mut desk = self.lock();
+            desk.detector.keep_journal();
+            desk.keeper = Some(keeper);
+            desk.connection = connection;
+        }
+        self
+    }
+
+    /// Lets the keeper tidy a little; to be called again as it says.
+    pub fn tidy(&self, now: Timestamp) -> Chore {
+        let mut desk = self.lock();
+        let Desk {
+            detector,
+            keeper,
+            connection,
+            ..
+        } = &mut *desk;
+        match keeper {
+            Some(keeper) => keeper.tidy(detector, *connection, now),
+            None => Chore::None(None),
         }
     }
 
@@ -79,7 +135,7 @@ impl Pipeline {
             match Event::decode(line) {
                 Ok(event) => {
                     self.metrics.check_clock(event.at, now);
-                    let desk = desk.get_or_insert_with(|| self.open(now));
+                    let desk = desk.get_or_insert_with(|| self.open_for(source, now));
                     desk.handle_event(&event, source, now, &self.metrics);
                 }
                 Err(error) => {
@@ -148,6 +204,14 @@ impl Pipeline {
         desk
     }
 
+    /// The same for events of `source`.
+    fn open_for(&self, source: Source<'_>, now: Timestamp) -> MutexGuard<'_, Desk> {
+        let mut desk = self.open(now);
+        let number = source.connection.map_or(0, |id| id.0);
+        desk.connection = desk.connection.max(number);
+        desk
+    }
+
     fn lock(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,8 +227,9 @@ impl Pipeline {
         self.deliver(desk);
     }
 
-    /// Counts what is not counted yet, and passes on without ever waiting, and without the lock.
+    /// Keeps and counts what is not yet, and passes on without ever waiting, and without the lock.
     fn deliver(&self, mut desk: MutexGuard<'_, Desk>) {
+        desk.keep();
         let Desk { out, tally, .. } = &mut *desk;
         self.metrics.record(out, tally);
         self.metrics.flush(tally);
@@ -206,9 +271,23 @@ impl Desk {
             detector,
             out,
             tally,
+            ..
         } = self;
         detector.handle_event(event, source, now, out);
         metrics.record(out, tally);
         out.observations.clear();
+    }
+
+    /// Keeps what changed; returns whether that was asked for and done.
+    fn keep(&mut self) -> bool {
+        let Self {
+            detector,
+            out,
+            keeper,
+            connection,
+            ..
+        } = self;
+        let keeper = keeper.as_mut();
+        keeper.is_some_and(|keeper| keeper.keep(detector, out, *connection))
     }
 }

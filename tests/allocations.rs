@@ -23,18 +23,25 @@ struct Bench {
     out: Verdicts,
     now: Timestamp,
     evicted: u64,
+    /// What is written to the journal, if one is kept.
+    journal: Option<Vec<u8>>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(journaled: bool) -> Self {
         let profiles = profiles(&toml::Table::new(), Some(CAPACITY)).unwrap();
         let options = Options {
             detail: Severity::Warning,
             trace: Trace::Misuse,
             hash_key: [7; 16],
         };
+        let mut detector = Detector::new(profiles, options);
+        if journaled {
+            detector.keep_journal();
+        }
         Self {
-            detector: Detector::new(profiles, options),
+            detector,
+            journal: journaled.then(Vec::new),
             out: Verdicts::default(),
             now: Timestamp::from_micros(1_700_000_000_000_000),
             evicted: 0,
@@ -53,6 +60,10 @@ impl Bench {
         let before = allocated();
         self.detector
             .handle_event(&event, source, self.now, &mut self.out);
+        if let Some(journal) = &mut self.journal {
+            journal.clear();
+            self.detector.write_changes(1, journal);
+        }
         let allocations = allocated() - before;
         let evicted =
             |seen: &&Observation| matches!(seen, Observation::Removed(_, Removal::EvictedInWindow));
@@ -82,8 +93,8 @@ type Story = fn(usize) -> Vec<String>;
 
 /// Runs `story` for many tokens, [`OPEN`] at once, and returns the allocations per line after the
 /// tables and every list have reached their size.
-fn allocations(story: Story) -> (u64, u64, u64) {
-    let mut bench = Bench::new();
+fn allocations(story: Story, journaled: bool) -> (u64, u64, u64) {
+    let mut bench = Bench::new(journaled);
     let (mut lines, mut allocations) = (0, 0);
     let warm = 4 * CAPACITY;
     for token in 0..warm + 2 * CAPACITY {
@@ -131,12 +142,17 @@ fn the_healthy_path_allocates_nothing() {
             ]
         }),
     ];
-    for (name, story) in stories {
-        let (lines, allocations, evicted) = allocations(story);
+    let kept = stories.iter().map(|(name, story)| (*name, *story, true));
+    let alone = stories.iter().map(|(name, story)| (*name, *story, false));
+    for (name, story, journaled) in alone.chain(kept) {
+        let (lines, allocations, evicted) = allocations(story, journaled);
         // Full, so that every new token evicts one.
         assert!(evicted > 2 * CAPACITY as u64, "{name}: {evicted} evicted");
         assert!(lines >= 4 * CAPACITY as u64, "{name}: {lines} lines");
-        assert_eq!(allocations, 0, "{name}: in {lines} lines");
+        assert_eq!(
+            allocations, 0,
+            "{name}: in {lines} lines, journal: {journaled}"
+        );
     }
 }
 

@@ -185,6 +185,16 @@ def memory(board):
         [query(rate(series("oncewatch_tokens_removed_total"), by="reason"), "{{reason}}"),
          query(rate(pod("oncewatch_tracking_gaps_total"), by="reason"), "gap: {{reason}}")], NEUTRAL, unit="ops",
         colors={"evicted_in_window": "red", "expired": "green"}), 8, 8)
+    board.add(graph(
+        "State on disk", "Bytes in the state directory of each sidecar; 0 without state-dir. It rises and falls between one and "
+        "three times what is known, below state-max-bytes.",
+        [query(f"max by ({POD}) ({pod('oncewatch_state_bytes')})", "{{instance}}")], NEUTRAL, unit="bytes"), 12, 8)
+    board.add(graph(
+        "State over restarts", "Tokens known again after a restart, and occasions per second on which the state could not be "
+        "written: a full or read-only disk, or state-max-bytes is too small. What happens meanwhile is forgotten by a restart.",
+        [query(f"max by ({POD}) ({pod('oncewatch_state_replayed_total')})", "known again: {{instance}}"),
+         query(rate(pod("oncewatch_state_write_failures_total")), "not written")], NEUTRAL, unit="short",
+        colors={"not written": "red"}), 12, 8)
 
 
 def process(board):

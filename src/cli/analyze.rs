@@ -201,7 +201,7 @@ fn options(min_severity: Severity) -> Result<Options, Failure> {
 /// environment, which are made for the sidecar, hide them here.
 fn token_display(settings: &Settings, flags: &Flags) -> Result<TokenDisplay, Failure> {
     if flags.contains_key("token-display") {
-        daemon::token_display(settings).map_err(no_random_bytes)
+        daemon::token_display(settings, None).map_err(no_random_bytes)
     } else {
         Ok(TokenDisplay::Full)
     }

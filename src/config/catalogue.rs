@@ -116,6 +116,20 @@ pub const SETTINGS: &[Setting] = &[
         "65536",
         "Tokens remembered for each API; when it is full, those not seen for longest make room [1 to 16777216]",
     ),
+    one(
+        DETECTION,
+        "state-dir",
+        "PATH",
+        "",
+        "Directory in which what is known is kept over a restart; it holds tokens in full. In Kubernetes an emptyDir of this container alone",
+    ),
+    one(
+        DETECTION,
+        "state-max-bytes",
+        "SIZE",
+        "256MiB",
+        "Most that is ever written to state-dir; room for three times what is remembered, some 100 bytes for most tokens [4MiB to 65536MiB]",
+    ),
     many(
         DETECTION,
         "api",

@@ -100,6 +100,13 @@ pub fn socket_path(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
+pub fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("the path is empty or has a zero byte in it".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
 pub fn path(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }

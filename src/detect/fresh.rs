@@ -16,21 +16,49 @@ use super::verdict::Verdict;
 ///
 /// A fresh token may be forgotten before the last of the older ones becomes unknown, so this is
 /// kept apart from the table. Beyond [`Self::MAX`] reports a second one about the same token is possible.
-pub struct ReportedFresh(LruCache<u64, ()>);
+pub struct ReportedFresh {
+    kept: LruCache<u64, ()>,
+    /// How many were added since somebody wrote them down.
+    news: usize,
+}
 
 impl ReportedFresh {
     const MAX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
     pub fn new() -> Self {
-        Self(LruCache::new(Self::MAX))
+        Self {
+            kept: LruCache::new(Self::MAX),
+            news: 0,
+        }
     }
 
-    fn add(&mut self, born: u64) {
-        self.0.put(born, ());
+    pub fn add(&mut self, born: u64) {
+        self.kept.put(born, ());
+        self.news = (self.news + 1).min(Self::MAX.get());
     }
 
     fn contains(&self, born: u64) -> bool {
-        self.0.contains(&born)
+        self.kept.contains(&born)
+    }
+
+    pub fn has_news(&self) -> bool {
+        self.news > 0
+    }
+
+    /// Those that were added since the last call, the first one first.
+    pub fn take_news(&mut self) -> impl Iterator<Item = u64> {
+        let news = std::mem::take(&mut self.news);
+        self.oldest_first(news)
+    }
+
+    /// All of them, the first one first.
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        self.oldest_first(self.kept.len())
+    }
+
+    fn oldest_first(&self, count: usize) -> impl Iterator<Item = u64> {
+        let older = self.kept.len() - count.min(self.kept.len());
+        self.kept.iter().rev().skip(older).map(|(born, ())| *born)
     }
 }
 

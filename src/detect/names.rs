@@ -1,5 +1,7 @@
 //! Names that many tokens share (clients, scopes, APIs, error codes), each stored once.
 
+mod kept;
+
 use std::collections::HashMap;
 
 use super::text::same;
@@ -73,6 +75,9 @@ struct OneSort {
     free: Vec<NameId>,
     /// The names asked for last, latest first: nearly always the next ones too.
     last: [Option<NameId>; 2],
+    /// Those added since somebody wrote them down, if anybody wants to know.
+    news: Vec<NameId>,
+    wanted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -178,6 +183,9 @@ impl OneSort {
             });
             self.names[id.number()] = Some(name.into());
             self.ids.insert(name.into(), id);
+            if self.wanted {
+                self.news.push(id);
+            }
             id
         });
         self.used[id.number()] = true;

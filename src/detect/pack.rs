@@ -8,6 +8,7 @@
 
 mod bytes;
 mod cells;
+mod image;
 mod long;
 mod plain;
 #[cfg(test)]
@@ -20,6 +21,8 @@ use super::time::Timestamp;
 use super::token::{Life, Token};
 use cells::{Cells, Kept};
 
+pub use self::bytes::{Reader, Writer};
+pub use image::{read_trace, write_trace};
 pub use plain::{ATTEMPT_SERIAL, Plain};
 
 /// A packed token.

@@ -1,5 +1,8 @@
 //! The bounded table of one profile's tokens: list order is expiry order.
 
+mod changes;
+mod kept;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -11,6 +14,8 @@ use super::names::NameId;
 use super::pack::{Brief, Packed, Packer, Plain};
 use super::time::Timestamp;
 use super::token::Token;
+use changes::Changes;
+pub use kept::{How, Open};
 
 /// The tokens of one profile.
 ///
@@ -34,6 +39,9 @@ pub struct Table {
     capacity: usize,
     ttl: Duration,
     counts: [usize; Status::ALL.len()],
+    changes: Changes,
+    /// The next token that [`Table::write_some`] writes.
+    walk: u32,
 }
 
 /// A token in its place in the list.
@@ -90,6 +98,8 @@ impl Table {
             capacity: capacity.get(),
             ttl,
             counts: [0; Status::ALL.len()],
+            changes: Changes::default(),
+            walk: NONE,
         }
     }
 
@@ -112,6 +122,7 @@ impl Table {
         self.counts[node.token.status() as usize] -= 1;
         self.counts[token.status as usize] += 1;
         node.token = self.packer.pack(token);
+        self.changes.changed(slot.0);
     }
 
     /// Renews a token that is taken out.
@@ -119,6 +130,7 @@ impl Table {
         token.last_seen = now;
         self.nodes[slot.0].last_seen = now;
         self.promote(slot.0);
+        self.changes.seen(slot.0);
     }
 
     /// The token where it lies, if it is plain, and when it was seen last; whoever changes it
@@ -138,6 +150,7 @@ impl Table {
         self.counts[before as usize] -= 1;
         self.counts[node.token.status() as usize] += 1;
         self.promote(slot.0);
+        self.changes.seen(slot.0);
     }
 
     /// A token with memory to be used again; see [`Token::renew`].
@@ -173,6 +186,14 @@ impl Table {
     fn insert_packed(&mut self, key: Key, token: Packed, last_seen: Timestamp) -> Option<Removed> {
         let full = self.len == self.capacity;
         let removed = full.then(|| self.remove(self.oldest));
+        let at = self.place(key, token, last_seen);
+        self.link(at);
+        self.changes.seen(at);
+        removed
+    }
+
+    /// A token that is in the index, and not yet in the list.
+    fn place(&mut self, key: Key, token: Packed, last_seen: Timestamp) -> u32 {
         self.counts[token.status() as usize] += 1;
         let node = Node {
             key,
@@ -190,9 +211,8 @@ impl Table {
         };
         let Self { index, nodes, .. } = self;
         index.insert(key.hash(), at, |at| nodes[at].key.hash());
-        self.link(at);
         self.len += 1;
-        removed
+        at
     }
 
     /// Removes one expired token, if there is one; at most [`SWEEP_MAX`] calls per step make sense.
@@ -245,6 +265,7 @@ impl Table {
     fn remove(&mut self, at: u32) -> Removed {
         self.unlink(at);
         let node = &mut self.nodes[at];
+        self.changes.removed(node.key);
         self.index.remove(node.key.hash(), |other| other == at);
         self.counts[node.token.status() as usize] -= 1;
         let last_seen = node.last_seen;
@@ -281,6 +302,9 @@ impl Table {
 
     fn unlink(&mut self, at: u32) {
         let Node { newer, older, .. } = self.nodes[at];
+        if self.walk == at {
+            self.walk = newer;
+        }
         match newer {
             NONE => self.newest = older,
             newer => self.nodes[newer].older = older,

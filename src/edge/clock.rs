@@ -1,7 +1,8 @@
 //! The only clock of the program.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::detect::time::Timestamp;
 
@@ -16,8 +17,18 @@ use crate::detect::time::Timestamp;
 pub fn now() -> Timestamp {
     static ANCHOR: OnceLock<(Instant, Timestamp)> = OnceLock::new();
     let (started, wall) = ANCHOR.get_or_init(|| (Instant::now(), wall_clock()));
-    *wall + started.elapsed()
+    *wall + started.elapsed() + Duration::from_micros(AHEAD_MICROS.load(Ordering::Relaxed))
 }
+
+/// Makes the clock go on from `latest`, which an earlier process read, if it is not there yet: the wall
+/// clock was set back in between, and leases and windows would stand still until it has caught up.
+pub fn continue_from(latest: Timestamp) {
+    let behind = latest.since(now()).as_micros();
+    AHEAD_MICROS.fetch_add(behind as u64, Ordering::Relaxed);
+}
+
+/// By how much this clock is ahead of the wall clock.
+static AHEAD_MICROS: AtomicU64 = AtomicU64::new(0);
 
 /// A wall clock set before 1970 counts as 1970.
 #[expect(clippy::disallowed_methods, reason = "the clock itself")]
@@ -28,8 +39,6 @@ fn wall_clock() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

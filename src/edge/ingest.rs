@@ -84,6 +84,7 @@ pub struct Ingest {
     sockets: Sockets,
     readers: NonZeroUsize,
     shared: Arc<Shared>,
+    connections_before: u64,
 }
 
 impl Ingest {
@@ -130,7 +131,15 @@ impl Ingest {
             sockets,
             readers,
             shared,
+            connections_before: 0,
         }
+    }
+
+    /// Numbers the stream connections after those of an earlier process: their numbers name
+    /// clients that are still remembered.
+    pub fn after(mut self, connections: u64) -> Self {
+        self.connections_before = connections;
+        self
     }
 
     /// Reads until `shutdown`; then accepts nothing new, reads what the sockets still hold for at
@@ -144,6 +153,7 @@ impl Ingest {
             sockets,
             readers,
             shared,
+            connections_before,
         } = self;
         let shutdown = shutdown.child_token();
         let _stop = shutdown.clone().drop_guard();
@@ -168,6 +178,7 @@ impl Ingest {
             sockets.stream,
             handovers,
             shared,
+            connections_before,
             shutdown.clone(),
         ));
         let mut result = Ok(());

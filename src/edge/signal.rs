@@ -4,6 +4,16 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Lets a file that reaches the limit of its size (`ulimit -f`) be an error like a full disk; by default
+/// the system ends the process. Within a runtime; holds as long as the process.
+///
+/// # Errors
+/// When the system refuses a handler.
+pub fn survive_file_limit() -> io::Result<()> {
+    let number = rustix::process::Signal::XFSZ.as_raw();
+    signal(SignalKind::from_raw(number)).map(drop)
+}
+
 /// Waits for SIGTERM or SIGINT. From its creation on, neither ends the process by itself.
 #[derive(Debug)]
 pub struct Termination {

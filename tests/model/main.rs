@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod cases;
+mod kept;
 mod production;
 mod reference;
 mod streams;
@@ -394,4 +395,23 @@ fn the_detector_agrees_with_the_model_on_random_streams() {
             }
         }
     }
+}
+
+/// Whatever a journal says, reading it is not fatal, nor is going on with what it gives.
+#[test]
+fn a_damaged_journal_is_never_fatal() {
+    let mut random = 0x5eed_u64;
+    let mut known = 0;
+    for seed in 0..12 {
+        for shape in Shape::ALL {
+            let lines = stream(seed, shape, 250);
+            known += production::judge_damaged(&lines, &test_profiles(), || {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                random >> 33
+            });
+        }
+    }
+    assert!(known > 1000, "only {known} damaged journals gave tokens");
 }

@@ -2,10 +2,13 @@
 
 use oncewatch::detect::event::{Event, Reason};
 use oncewatch::detect::finding::{Gap, Observation, ProfileId, Verdicts};
+use oncewatch::detect::journal::Restore;
 use oncewatch::detect::profile::profiles;
+use oncewatch::detect::time::Timestamp;
 use oncewatch::detect::verdict::Severity;
 use oncewatch::detect::{Detector, Options, Source, Trace};
 
+use crate::kept::Kept;
 use crate::reference::{Anchor, Charset, Finding, Holder, Outcome, Profile};
 
 /// Framing refuses longer lines before they are decoded.
@@ -49,15 +52,81 @@ pub fn judge(lines: &[String], own: &[Profile], trace: Trace) -> Outcome {
             collect(&detector.told, &event, &out, &mut outcome);
         }
     }
+    if lines.len() >= 250 {
+        let (restarts, of_several) = detector.kept.restarts;
+        assert!(restarts >= 10 && of_several > 0, "{restarts} {of_several}");
+    }
     outcome
 }
 
-/// A detector that tells every verdict, and one that tells findings only, as the sidecar's does: what
-/// is healthy goes a short way there, which must lead to the same place.
+/// Damages the journal of a stream where no checksum sees it, and goes on with what it gives. Returns how
+/// often that was a detector that knew tokens.
+pub fn judge_damaged(lines: &[String], own: &[Profile], mut random: impl FnMut() -> u64) -> usize {
+    let profiles = profiles(&toml_of(own).parse().unwrap(), None).unwrap();
+    let options = Options {
+        detail: Severity::Warning,
+        trace: Trace::All,
+        hash_key: [7; 16],
+    };
+    let mut kept = Kept::new(profiles.clone(), options);
+    let mut out = Verdicts::default();
+    let events = lines
+        .iter()
+        .filter_map(|line| Event::decode(line.as_bytes()).ok());
+    let events: Vec<_> = events.filter(|event| event.at.is_some()).collect();
+    let give = |event: &Event<'_>, detector: &mut Detector, out: &mut Verdicts| {
+        let at = event.at.unwrap_or_default();
+        detector.handle_event(event, Source::default(), at, out);
+    };
+    let mut known = 0;
+    for (step, event) in events.iter().enumerate() {
+        out.clear();
+        kept.step(&mut out, &|detector, out| give(event, detector, out));
+        if step % 5 != 0 {
+            continue;
+        }
+        let mut restore = Restore::new(profiles.clone(), options);
+        let mut frames: Vec<_> = kept.journals.iter().flatten().cloned().collect();
+        let which = random() as usize % frames.len();
+        for _ in 0..=random() % 3 {
+            let frame = &mut frames[which];
+            let at = random() as usize % frame.len();
+            match random() % 4 {
+                0 => frame.truncate(at + 1),
+                1 => frame[at] = random() as u8,
+                2 => frame[at] ^= 1 << (random() % 8),
+                _ => frame.insert(at, [0, 1, 127, 128, 255][random() as usize % 5]),
+            }
+        }
+        for frame in &frames {
+            // Whoever reads it stops there.
+            let _ = restore.apply(frame);
+        }
+        let Some((mut detector, restored)) = restore.finish() else {
+            continue;
+        };
+        known += usize::from(restored.tokens > 0);
+        detector.keep_journal();
+        for event in &events[step..events.len().min(step + 30)] {
+            give(event, &mut detector, &mut out);
+        }
+        let mut frame = Vec::new();
+        detector.write_changes(0, &mut frame);
+        detector.handle_shutdown(Timestamp::from_micros(2_000_000_000_000_000), &mut out);
+    }
+    known
+}
+
+/// A detector that tells every verdict; one that tells findings only, as the sidecar's does: what
+/// is healthy goes a short way there, which must lead to the same place; and one that does so, too, and
+/// is made again from its journal every now and then.
 struct Both {
     told: Detector,
     quiet: Detector,
     of_quiet: Verdicts,
+    kept: Kept,
+    of_kept: Verdicts,
+    trace: Trace,
 }
 
 impl Both {
@@ -69,8 +138,11 @@ impl Both {
         };
         Self {
             told: Detector::new(profiles.clone(), options(Severity::Info)),
-            quiet: Detector::new(profiles, options(Severity::Warning)),
+            quiet: Detector::new(profiles.clone(), options(Severity::Warning)),
             of_quiet: Verdicts::default(),
+            kept: Kept::new(profiles, options(Severity::Warning)),
+            of_kept: Verdicts::default(),
+            trace,
         }
     }
 
@@ -80,11 +152,23 @@ impl Both {
             told,
             quiet,
             of_quiet,
+            kept,
+            of_kept,
+            trace,
         } = self;
         out.clear();
         of_quiet.clear();
+        of_kept.clear();
         input(told, out);
         input(quiet, of_quiet);
+        kept.step(of_kept, &input);
+        assert_eq!(of_kept.observations, of_quiet.observations);
+        assert_eq!(of_kept.findings, of_quiet.findings);
+        assert_eq!(of_kept.confirmed, of_quiet.confirmed);
+        if *trace == Trace::Off {
+            // A span that waits for an unknown outcome waits anew after a restart.
+            assert_eq!(kept.detector.poll_timeout(), quiet.poll_timeout());
+        }
         assert_eq!(of_quiet.observations, out.observations);
         assert_eq!(of_quiet.settled, out.settled);
         assert_eq!(of_quiet.confirmed.len(), out.confirmed.len());
@@ -98,6 +182,7 @@ impl Both {
         assert_eq!(quiet.poll_timeout(), told.poll_timeout());
         for id in (0..told.profiles().len()).map(ProfileId) {
             assert_eq!(quiet.counts(id), told.counts(id));
+            assert_eq!(kept.detector.counts(id), told.counts(id));
         }
     }
 }

@@ -73,24 +73,80 @@ const SMALL: u64 = 250;
 const NO_TEXT: u8 = 31;
 const LONG_TEXT: u8 = 30;
 
-/// Reads what a [`Writer`] wrote, in the same order.
-pub struct Reader<'a>(pub &'a [u8]);
+/// Reads what a [`Writer`] wrote, in the same order. What was not written by one reads as something,
+/// and [is not whole](Reader::is_whole).
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    sound: bool,
+}
 
 impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: bytes,
+            sound: true,
+        }
+    }
+
+    /// Whether all that was read so far made sense.
+    pub fn is_sound(&self) -> bool {
+        self.sound
+    }
+
+    /// Whether it made sense and nothing is left.
+    pub fn is_whole(&self) -> bool {
+        self.sound && self.rest.is_empty()
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The rest makes no sense.
+    pub fn spoil(&mut self) {
+        self.sound = false;
+        self.rest = &[];
+    }
+
     pub fn byte(&mut self) -> u8 {
-        match self.0.split_first() {
+        match self.rest.split_first() {
             Some((byte, rest)) => {
-                self.0 = rest;
+                self.rest = rest;
                 *byte
             }
-            None => 0,
+            None => {
+                self.spoil();
+                0
+            }
         }
     }
 
     pub fn bytes(&mut self, length: usize) -> &'a [u8] {
-        let (bytes, rest) = self.0.split_at(length.min(self.0.len()));
-        self.0 = rest;
+        let Some((bytes, rest)) = self.rest.split_at_checked(length) else {
+            self.spoil();
+            return &[];
+        };
+        self.rest = rest;
         bytes
+    }
+
+    /// How many items follow, each of at least one byte.
+    pub fn count(&mut self) -> usize {
+        let count = self.number();
+        if count > self.rest.len() as u64 {
+            self.spoil();
+            return 0;
+        }
+        count as usize
+    }
+
+    /// One of `all`, by its position.
+    pub fn pick<T: Copy>(&mut self, all: &[T], at: usize) -> T {
+        if at >= all.len() {
+            self.spoil();
+        }
+        all[at.min(all.len() - 1)]
     }
 
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
@@ -125,14 +181,15 @@ impl<'a> Reader<'a> {
         match self.byte() {
             NO_TEXT => None,
             LONG_TEXT => {
-                let length = self.number() as usize;
+                let length = self.count();
                 let text = std::str::from_utf8(self.bytes(length));
                 Some(Text::new(text.unwrap_or_default()))
             }
             form => {
                 let length = usize::from(form).min(16);
                 let mut bytes = [0; 16];
-                bytes[..length].copy_from_slice(self.bytes(length));
+                let read = self.bytes(length);
+                bytes[..read.len()].copy_from_slice(read);
                 Some(Text::from_compact(form, bytes))
             }
         }

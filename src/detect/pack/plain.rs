@@ -1,6 +1,7 @@
 //! A token with one call and one attempt in 80 bytes.
 
 mod direct;
+mod image;
 
 use crate::detect::finding::Status;
 use crate::detect::key::Key;
@@ -14,6 +15,7 @@ use crate::detect::token::{
     Answer, Attempt, Call, ClosedBy, Executed, Life, Print, Progress, Raw, Seen, Success, Token,
     Units,
 };
+use crate::detect::undecided::Place;
 use crate::detect::verdict::Verdict;
 
 /// A token that was used by one call with one attempt, open or closed, without a trace, in its first
@@ -200,6 +202,16 @@ impl Plain {
     /// Whether it has neither a lease nor a place among the undecided.
     pub fn is_settled(&self) -> bool {
         !self.flags.is(OPEN) && self.status() != Status::Unknown
+    }
+
+    /// Its place among the undecided, if it was seen last at `last_seen`.
+    pub fn place(&self, last_seen: Timestamp) -> Option<Place> {
+        let undecided = matches!(self.status(), Status::InFlight | Status::Unknown);
+        (undecided && self.flags.is(FP)).then(|| Place {
+            request: self.fp,
+            first_start: self.first_start(last_seen),
+            order: self.order_and_client >> 16,
+        })
     }
 
     /// Calls `mark` with every name it uses.

@@ -46,11 +46,13 @@ pub(super) struct Accepted {
 }
 
 /// Accepts connections until `shutdown`, and deals them out to the readers in turn. Those that
-/// wait to be accepted at that moment are still dealt out: their events are already in.
+/// wait to be accepted at that moment are still dealt out: their events are already in. `accepted` is
+/// the number of the last connection before.
 pub(super) async fn accept(
     bound: Bound<UnixListener>,
     readers: Vec<mpsc::Sender<Accepted>>,
     shared: Arc<Shared>,
+    accepted: u64,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let Bound { socket, file } = bound;
@@ -58,7 +60,7 @@ pub(super) async fn accept(
         listener: tokio::net::UnixListener::from_std(socket)?,
         readers,
         shared,
-        accepted: 0,
+        accepted,
     };
     acceptor.run(&shutdown).await;
     // Nobody new finds the socket; those who found it before are waiting in the listener.

@@ -14,10 +14,11 @@ use crate::detect::token::{
 use crate::detect::trace::TraceContext;
 use crate::detect::verdict::Verdict;
 
-/// Makes `token` the one that was written, seen last at `last_seen`.
-pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) {
+/// Makes `token` the one that was written, seen last at `last_seen`; returns whether the bytes are
+/// what a token was written as. If not, `token` is some token.
+pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) -> bool {
     let mut from = Source {
-        input: Reader(bytes),
+        input: Reader::new(bytes),
         last_seen,
         order: 0,
     };
@@ -29,10 +30,10 @@ pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) {
     token.renew(text, api, scope, Life::new(number, first_start, from.order));
     token.last_seen = last_seen;
     token.serials = from.input.number() as u32;
-    for _ in 0..from.input.number() {
+    for _ in 0..from.input.count() {
         token.calls.push(from.call());
     }
-    for _ in 0..from.input.number() {
+    for _ in 0..from.input.count() {
         let attempt = from.attempt(token);
         token.attempts.push(attempt);
     }
@@ -55,6 +56,7 @@ pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) {
     }
     token.status = token.derive_status();
     token.place = token.undecided_place();
+    from.input.is_whole()
 }
 
 struct Source<'a> {
@@ -93,7 +95,12 @@ impl Source<'_> {
     }
 
     fn verdict(&mut self) -> Verdict {
-        Verdict::ALL[usize::from(self.input.byte())]
+        let at = self.input.byte();
+        self.input.pick(&Verdict::ALL, at.into())
+    }
+
+    fn class(&mut self, at: u8) -> Class {
+        self.input.pick(&Class::ALL, at.into())
     }
 
     fn call(&mut self) -> Call {
@@ -101,7 +108,10 @@ impl Source<'_> {
         let (client, id) = (self.name(), self.input.text());
         let max_attempts = self.input.optional();
         let [counted, remote_given, first_seen, ended, ..] = self.flags();
-        let ended = ended.then(|| Class::ALL[usize::from(self.input.byte())]);
+        let ended = ended.then(|| {
+            let at = self.input.byte();
+            self.class(at)
+        });
         Call {
             serial,
             client,
@@ -152,10 +162,10 @@ impl Source<'_> {
             _ => Units::Untold,
         };
         let progress = if closed {
-            let how = usize::from(self.input.byte());
+            let how = self.input.byte();
             Progress::Closed {
-                by: ClosedBy::ALL[how >> 4],
-                class: Class::ALL[how & 15],
+                by: self.input.pick(&ClosedBy::ALL, usize::from(how >> 4)),
+                class: self.class(how & 15),
                 at: self.time(),
                 order: self.order(),
                 resolved,
@@ -228,16 +238,26 @@ impl Source<'_> {
     fn print(&mut self, attempts: &[Attempt]) -> Print {
         let how = self.input.number();
         if let Some(at) = how.checked_sub(4) {
-            return attempts[at as usize].print;
+            return self
+                .one_of(attempts, at)
+                .map_or(Print::default(), |other| other.print);
         }
         let fp = (how & 1 != 0).then(|| Key::from_bytes(self.input.array()));
         let raw = (how & 2 != 0).then(|| Raw(u64::from_le_bytes(self.input.array())));
         Print { fp, raw }
     }
 
+    fn one_of<'t>(&mut self, attempts: &'t [Attempt], at: u64) -> Option<&'t Attempt> {
+        let known = usize::try_from(at).ok().and_then(|at| attempts.get(at));
+        if known.is_none() {
+            self.input.spoil();
+        }
+        known
+    }
+
     fn trace(&mut self, attempts: &[Attempt]) -> TraceContext {
         let known = self.input.number().checked_sub(1);
-        let known = known.and_then(|at| attempts[at as usize].trace);
+        let known = known.and_then(|at| self.one_of(attempts, at)?.trace);
         known.unwrap_or_else(|| TraceContext {
             trace_id: self.input.array(),
             span_id: self.input.array(),
@@ -246,7 +266,9 @@ impl Source<'_> {
     }
 
     fn who(&mut self, token: &Token) -> Who {
-        if let Some(at) = self.input.number().checked_sub(1) {
+        if let Some(at) = self.input.number().checked_sub(1)
+            && self.one_of(&token.attempts, at).is_some()
+        {
             return token.who(at as usize);
         }
         Who {

@@ -7,7 +7,6 @@
 use super::*;
 use crate::detect::event::{Event, Outcome};
 use crate::detect::text::compact;
-use crate::detect::undecided::Place;
 
 /// What follows from the success of an open attempt.
 pub struct Succeeded {

@@ -1,0 +1,107 @@
+//! What the sidecar knows before its first event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::DEADLINE_FAR;
+use crate::config::Settings;
+use crate::detect::finding::Finding;
+use crate::detect::time::Timestamp;
+use crate::detect::{Detector, Options};
+use crate::edge::state::{Found, Place, State};
+use crate::edge::{clock, signal};
+use crate::metrics::Metrics;
+use crate::pipeline::{Chore, Pipeline};
+
+/// Between two steps of writing the state anew.
+const STEP_PAUSE: Duration = Duration::from_millis(1);
+
+/// What is known at the start: nothing, or what an earlier process left in the state directory.
+pub struct Memory {
+    pub detector: Detector,
+    pub state: Option<State>,
+    pub observation_start: Timestamp,
+    pub findings: Vec<Finding>,
+    /// The number of the last stream connection so far.
+    pub connections: u64,
+}
+
+impl Memory {
+    /// Reads the state directory, if there is to be one.
+    ///
+    /// # Errors
+    /// Another process uses it.
+    pub fn open(settings: &Settings, options: Options, metrics: &Metrics) -> anyhow::Result<Self> {
+        let (now, profiles) = (clock::now(), settings.profiles.clone());
+        let Some(directory) = settings.state_dir.clone() else {
+            return Ok(Self {
+                detector: Detector::new(profiles, options),
+                state: None,
+                observation_start: now,
+                findings: Vec::new(),
+                connections: 0,
+            });
+        };
+        signal::survive_file_limit()?;
+        let place = Place {
+            directory,
+            bytes_max: settings.state_max_bytes as u64,
+        };
+        let Found {
+            mut state,
+            mut detector,
+            restored,
+        } = State::open(place, profiles, options, metrics, now)?;
+        let (mut connections, mut findings) = (0, Vec::new());
+        if let Some(restored) = restored {
+            clock::continue_from(restored.now);
+            tracing::info!(
+                tokens = restored.tokens,
+                findings = restored.findings.len(),
+                observation_start = restored.observation_start.as_seconds(),
+                "known from before the restart"
+            );
+            (connections, findings) = (restored.connection, restored.findings);
+        }
+        state.begin(&mut detector, connections, clock::now());
+        Ok(Self {
+            detector,
+            observation_start: state.observation_start(),
+            state: Some(state),
+            findings,
+            connections,
+        })
+    }
+}
+
+/// Tidies the state whenever there is something to tidy, until `stop`. Off the path of events: each step
+/// takes the lock for a moment.
+///
+/// # Errors
+/// When a step panicked.
+pub async fn tidy(
+    pipeline: Arc<Pipeline>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let now = clock::now();
+        let wait = match pipeline.tidy(now) {
+            Chore::More => STEP_PAUSE,
+            Chore::Outside(work) => {
+                tokio::task::spawn_blocking(work).await?;
+                continue;
+            }
+            Chore::None(until) => until.map_or(DEADLINE_FAR, |until| until.since(now)),
+        };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = wake.notified() => {}
+            () = sleep(wait) => {}
+        }
+    }
+}

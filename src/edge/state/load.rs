@@ -1,0 +1,137 @@
+//! What the files of an earlier process still tell.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::directory::{Directory, Found};
+use super::segment::{End, Frames, Opened};
+use crate::detect::Detector;
+use crate::detect::journal::{Restore, Restored};
+
+/// What was found, besides the detector.
+#[derive(Default)]
+pub struct Loaded {
+    /// The detector and what belongs to it, if any file could be used.
+    pub restored: Option<(Detector, Restored)>,
+    /// The files that were read: they stay until everything is written anew.
+    pub files: Vec<Read>,
+    /// What could not be kept, one sentence each.
+    pub gaps: Vec<String>,
+    /// The highest number of a file.
+    pub number: u64,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Whether it is to be set aside and not removed when it is not needed any more.
+    pub damaged: bool,
+}
+
+/// Reads the newest file that holds everything, and those with the changes after it.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn load(directory: &Directory, mut restore: Restore) -> io::Result<Loaded> {
+    let files = directory.files()?;
+    let mut loaded = Loaded {
+        number: files.iter().map(|file| file.number).max().unwrap_or(0),
+        ..Loaded::default()
+    };
+    let first = files.iter().rposition(|file| file.is_log).unwrap_or(0);
+    for (at, file) in files.iter().enumerate() {
+        if at < first {
+            // Left behind by a process that ended before it could remove it.
+            let _ = std::fs::remove_file(&file.path);
+        } else {
+            read(directory, file, &mut restore, &mut loaded);
+        }
+    }
+    loaded.restored = restore.finish().map(|(detector, restored)| {
+        let lost = restored.lost;
+        let mut gap = |count: u64, why: &str| {
+            if count > 0 {
+                loaded
+                    .gaps
+                    .push(format!("{count} tokens are forgotten: {why}"));
+            }
+        };
+        gap(
+            lost.without_profile,
+            "their profile is no longer configured",
+        );
+        gap(lost.without_room, "the capacity is smaller than it was");
+        gap(lost.without_name, "their names are missing in the state");
+        (detector, restored)
+    });
+    Ok(loaded)
+}
+
+fn read(directory: &Directory, file: &Found, restore: &mut Restore, loaded: &mut Loaded) {
+    let name = file.path.display();
+    let why = match Frames::open(&file.path) {
+        Ok(Opened::Frames(mut frames)) => match read_frames(&mut frames, restore) {
+            Ok(End::Whole) if frames.incomplete => {
+                loaded
+                    .gaps
+                    .push(format!("{name}: something could not be written"));
+                return loaded.keep(file, false);
+            }
+            Ok(End::Whole) => return loaded.keep(file, false),
+            Ok(End::Torn(bytes)) => {
+                loaded.gaps.push(format!(
+                    "{name}: its last {bytes} bytes are cut off: not whole"
+                ));
+                return loaded.keep(file, false);
+            }
+            Ok(End::Damaged(bytes)) => {
+                loaded
+                    .gaps
+                    .push(format!("{name}: its last {bytes} bytes are damaged"));
+                return loaded.keep(file, true);
+            }
+            Err(why) => why,
+        },
+        Ok(Opened::Empty) if !file.is_log => return loaded.keep(file, false),
+        Ok(Opened::Empty) => "it is empty".to_owned(),
+        Ok(Opened::Foreign(why)) => why,
+        Err(error) => error.to_string(),
+    };
+    loaded.gaps.push(format!("{name} is set aside: {why}"));
+    directory.set_aside(&file.path);
+}
+
+/// Takes over all frames that can be read.
+///
+/// # Errors
+/// When there is none, or it continues another state.
+fn read_frames(frames: &mut Frames, restore: &mut Restore) -> Result<End, String> {
+    match frames.read_next() {
+        Ok(records) if !restore.continues(records) => {
+            return Err("it belongs to another state".to_owned());
+        }
+        Ok(records) => restore.apply(records).map_err(|error| error.to_string())?,
+        Err(End::Damaged(_)) => return Err("its beginning is damaged".to_owned()),
+        Err(end) => return Ok(end),
+    }
+    loop {
+        let left = frames.left();
+        match frames.read_next().map(|records| restore.apply(records)) {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ok(End::Damaged(left)),
+            Err(end) => return Ok(end),
+        }
+    }
+}
+
+impl Loaded {
+    fn keep(&mut self, file: &Found, damaged: bool) {
+        self.files.push(Read {
+            path: file.path.clone(),
+            bytes: file.bytes,
+            damaged,
+        });
+    }
+}
