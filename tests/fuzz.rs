@@ -18,7 +18,7 @@ fn replay(target: &str) {
 
 #[test]
 fn every_target_has_a_program_and_a_corpus() {
-    let here = corpus::file("x");
+    let here = corpus::file("corpus", "x");
     let here = here.ancestors().nth(2).unwrap();
     let names = |directory: &str| {
         let entries = std::fs::read_dir(here.join(directory)).unwrap();
@@ -31,6 +31,7 @@ fn every_target_has_a_program_and_a_corpus() {
     };
     let targets: Vec<_> = targets::ALL.iter().map(|(name, _)| *name).collect();
     assert_eq!(names("fuzz_targets"), targets);
+    assert_eq!(names("seeds"), targets);
     assert_eq!(names("corpus"), targets);
 }
 

@@ -1,23 +1,29 @@
-//! The inputs that the fuzzer kept: one a line, with everything but printable ASCII escaped.
+//! The inputs that the fuzzer begins with: `seeds` were written by hand, `corpus` is what it kept. One
+//! a line, with everything but printable ASCII escaped.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where the inputs of a target are kept.
-pub fn file(target: &str) -> PathBuf {
+/// A file of a target in one of the two folders.
+pub fn file(folder: &str, target: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let here = match here.ends_with("tests/fuzz") {
         true => here.to_owned(),
         false => here.join("tests/fuzz"),
     };
-    here.join(format!("corpus/{target}.txt"))
+    here.join(format!("{folder}/{target}.txt"))
 }
 
 /// All inputs of a target.
 pub fn read(target: &str) -> io::Result<Vec<Vec<u8>>> {
-    let text = fs::read_to_string(file(target))?;
-    parse(&text).map_err(|line| io::Error::other(format!("{target}: {line}")))
+    let mut inputs = Vec::new();
+    for folder in ["seeds", "corpus"] {
+        let text = fs::read_to_string(file(folder, target))?;
+        let parsed = parse(&text);
+        inputs.extend(parsed.map_err(|line| io::Error::other(format!("{target}: {line}")))?);
+    }
+    Ok(inputs)
 }
 
 /// The inputs in a text that [`text`] made, or the line that holds none.

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             let inputs: Result<Vec<_>, _> = files.map(|file| fs::read(file?.path())).collect();
             let inputs = inputs?;
             let count = inputs.len();
-            fs::write(corpus::file(target), corpus::text(inputs))?;
+            fs::write(corpus::file("corpus", target), corpus::text(inputs))?;
             Ok(count)
         }),
         _ => return ExitCode::from(2),

@@ -2,7 +2,8 @@
 //!
 //! Used twice: by the fuzzer (`tests/fuzz/run`), and by `cargo test`, which replays the inputs that
 //! the fuzzer kept (`tests/fuzz.rs`). A new target is a function here, a program in `fuzz_targets`
-//! with its entry in `Cargo.toml`, and a file in `corpus`; the run script and the test find it.
+//! with its entry in `Cargo.toml`, and files in `seeds` and
+//! `corpus`; the run script and the test find it.
 
 // Each program uses one.
 #![allow(dead_code)]
