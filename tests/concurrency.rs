@@ -119,7 +119,7 @@ use shuttle::thread;
 use tokio::sync::mpsc;
 
 /// Schedules tried for each check.
-const SCHEDULES: usize = 3000;
+const SCHEDULES: usize = 1500;
 
 fn main() {
     let checks: [(&str, fn()); 5] = [
