@@ -3,6 +3,7 @@
 //! Everything that can fail because of the configuration or the machine does so in
 //! [`Daemon::start`]; from then on the daemon serves until it is told to stop or a part of it dies.
 
+mod bound;
 mod memory;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use crate::detect::verdict::Severity;
 use crate::detect::{Options, Trace};
 use crate::edge::admin::{Admin, Parameters};
 use crate::edge::clock;
+use crate::edge::descriptors;
 use crate::edge::display::{HashKey, TokenDisplay};
 use crate::edge::findings::{CAPACITY_DEFAULT, Findings, collect};
 use crate::edge::http::{Limits as HttpLimits, Listener, bind, serve};
@@ -34,8 +36,8 @@ use crate::edge::signal::Termination;
 use crate::edge::spans::{SpanExport, SpanSettings};
 use crate::edge::state::State;
 use crate::edge::telemetry::{self, FindingLog};
-use crate::metrics::Metrics;
 use crate::metrics::exposition::render;
+use crate::metrics::{Metrics, Refused};
 use crate::pipeline::{Pipeline, Report, Sinks};
 use memory::{Memory, tidy};
 
@@ -130,6 +132,7 @@ impl Tasks {
 /// What could not be bound, by setting; later, the part that failed.
 pub fn run(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<()> {
     telemetry::init(settings.log_format, settings.log_level)?;
+    let memory_bound_bytes = memory_bound(settings, spans.as_ref());
     runtime()?.block_on(async {
         let mut termination = Termination::listen()?;
         let mut daemon = Daemon::start(settings, spans).await?;
@@ -138,6 +141,7 @@ pub fn run(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<(
             socket = %daemon.socket.display(),
             metrics = %daemon.metrics_addr,
             admin = %daemon.admin_addr,
+            memory_bound_bytes,
             "ready"
         );
         let outcome = tokio::select! {
@@ -152,6 +156,11 @@ pub fn run(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<(
             signal = termination.wait() => outcome.and(Err(anyhow::anyhow!("a second {signal} came before all was sent"))),
         }
     })
+}
+
+/// Bytes of resident memory that nothing a client does can make the sidecar exceed.
+pub fn memory_bound(settings: &Settings, spans: Option<&SpanSettings>) -> u64 {
+    bound::memory(settings, spans)
 }
 
 /// The runtime of everything but reading events and telling findings, which have threads of their
@@ -171,6 +180,8 @@ impl Daemon {
     /// # Errors
     /// The setting whose socket or address cannot be had, and why.
     pub async fn start(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<Self> {
+        let http = 2 * HttpLimits::default().connections;
+        descriptors::make_room(settings.max_connections, http);
         let stream = place(settings, "socket", &settings.socket);
         let datagram = settings.datagram_socket.as_deref();
         let datagram = datagram.map(|path| place(settings, "datagram-socket", path));
@@ -224,7 +235,7 @@ impl Daemon {
             daemon.export_spans(spans, settled, display.clone())?;
         }
         daemon.collect_findings(findings.clone(), reported, display.clone());
-        daemon.serve_metrics(metrics_listener);
+        daemon.serve_metrics(daemon.counting(metrics_listener));
         let admin = Parameters {
             pipeline: daemon.pipeline.clone(),
             findings,
@@ -237,7 +248,7 @@ impl Daemon {
             active: settings.api.clone(),
             stop: daemon.outlets.stop.clone(),
         };
-        daemon.serve_admin(admin_listener, admin);
+        daemon.serve_admin(daemon.counting(admin_listener), admin);
         daemon.watch_deadlines();
         if let Some(wake) = wake {
             let (pipeline, stop) = (daemon.pipeline.clone(), daemon.intake.stop.clone());
@@ -305,6 +316,12 @@ impl Daemon {
             ));
             Ok(())
         });
+    }
+
+    /// The address, which counts the connections that it closes because there are too many.
+    fn counting(&self, listener: Listener) -> Listener {
+        let metrics = self.metrics.clone();
+        listener.telling(Box::new(move || metrics.refuse(Refused::HttpLimit)))
     }
 
     fn serve_metrics(&mut self, listener: Listener) {

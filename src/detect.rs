@@ -3,6 +3,7 @@
 //! Inputs are `handle_*`, each with the time as an argument; what they say goes into a
 //! [`Verdicts`] that the caller owns. The same detector judges live events and recordings.
 
+pub mod bound;
 pub mod event;
 pub mod explain;
 pub mod finding;

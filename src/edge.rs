@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod clock;
+pub mod descriptors;
 pub mod display;
 pub mod findings;
 pub mod http;

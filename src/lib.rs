@@ -48,6 +48,7 @@
 //! - Tokens leave the process only as `--token-display` says.
 //! - What is deliberately absent: any way to influence the application. oncewatch only observes.
 
+#![forbid(unsafe_code)]
 // Tests measure how long something takes, and make temporary directories.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 

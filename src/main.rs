@@ -1,5 +1,7 @@
 //! Parse, run one command, exit code. Everything else is in the library.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -73,22 +73,28 @@ impl Lost {
     }
 }
 
-/// Why a stream connection was closed as soon as it came: the label of `connections_refused_total`.
+/// Why a connection was closed, or could not be had: the label of `connections_refused_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// `max-connections` were open.
     Limit,
     /// Its user is not in `allow-uid`.
     Uid,
+    /// The system refused to accept it: no descriptor or memory is left. It waits, and is tried again.
+    AcceptFailed,
+    /// An HTTP address had too many: the oldest idle one made room, or the new one was closed.
+    HttpLimit,
 }
 
 impl Refused {
-    const ALL: [Self; 2] = [Self::Limit, Self::Uid];
+    const ALL: [Self; 4] = [Self::Limit, Self::Uid, Self::AcceptFailed, Self::HttpLimit];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Limit => "limit",
             Self::Uid => "uid",
+            Self::AcceptFailed => "accept_failed",
+            Self::HttpLimit => "http_limit",
         }
     }
 }
@@ -183,6 +189,8 @@ pub struct Metrics {
     clock_suspect: IntCounter,
     traceparent_malformed: IntCounter,
     refused: [IntCounter; Refused::ALL.len()],
+    /// Sockets bound anew, and tries that failed.
+    rebinds: [IntCounter; 2],
     exemplars: Exemplars,
     /// Microseconds; the clock of exemplars.
     latest: AtomicI64,
@@ -244,9 +252,15 @@ impl Metrics {
             refused: Family::new(
                 &registry,
                 "connections_refused_total",
-                "Stream connections closed as soon as they came.",
+                "Connections that were not served: closed as soon as they came, to make room, or not accepted.",
             )
             .counters("reason", Refused::ALL.map(Refused::as_str)),
+            rebinds: Family::new(
+                &registry,
+                "socket_rebinds_total",
+                "Tries to bind an event socket anew whose file had been removed or replaced.",
+            )
+            .counters("outcome", ["bound", "failed"]),
             traceparent_malformed: counter(
                 "traceparent_malformed_total",
                 "Events whose traceparent could not be read; the rest of the event was used.",
@@ -372,9 +386,14 @@ impl Metrics {
         self.spans.dropped.inc();
     }
 
-    /// Counts a stream connection that was not served.
+    /// Counts a connection that was not served.
     pub fn refuse(&self, reason: Refused) {
         self.refused[reason as usize].inc();
+    }
+
+    /// Counts a try to bind an event socket anew.
+    pub fn rebound(&self, done: bool) {
+        self.rebinds[usize::from(!done)].inc();
     }
 
     /// Counts a stream connection for as long as the guard lives.

@@ -158,6 +158,11 @@ impl Pipeline {
         self.metrics.refuse(reason);
     }
 
+    /// Counts a try to bind a socket anew whose file was lost.
+    pub fn rebound(&self, done: bool) {
+        self.metrics.rebound(done);
+    }
+
     /// Tells the detector that a stream connection closed.
     pub fn disconnect(&self, connection: ConnectionId, now: Timestamp) {
         let mut desk = self.open(now);

@@ -79,7 +79,7 @@ const LONGER_FILES: [(&str, usize); 1] = [("src/detect.rs", 540)];
 const MAIN_LINES_MAX: usize = 60;
 
 /// Entries of the repository's top level, besides those that `.gitignore` names.
-const TOP_LEVEL: [&str; 13] = [
+const TOP_LEVEL: [&str; 14] = [
     ".ci",
     ".clippy.toml",
     ".git",
@@ -88,6 +88,8 @@ const TOP_LEVEL: [&str; 13] = [
     "Cargo.toml",
     "LICENSE",
     "README.md",
+    // Where those look who found a weakness, and the hosting sites.
+    "SECURITY.md",
     "clients",
     "dashboards",
     "deploy",

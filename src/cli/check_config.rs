@@ -5,6 +5,7 @@ use std::io::Write;
 use super::Failure;
 use crate::config::catalogue::SETTINGS;
 use crate::config::{Origin, Settings, toml_text};
+use crate::daemon::memory_bound;
 use crate::edge::spans::SpanSettings;
 
 pub fn run(settings: &Settings, spans: Option<&SpanSettings>) -> Result<(), Failure> {
@@ -26,6 +27,8 @@ pub fn run(settings: &Settings, spans: Option<&SpanSettings>) -> Result<(), Fail
             "# spans are not exported: no OTEL_EXPORTER_OTLP_ENDPOINT"
         )?,
     }
+    let mib = memory_bound(settings, spans).div_ceil(1 << 20);
+    writeln!(out, "# memory stays below {mib} MiB, whatever clients send")?;
     for profile in &settings.profiles {
         let name = &*profile.name;
         let from = if settings.profile_overrides.contains_key(name) {

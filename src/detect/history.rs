@@ -8,7 +8,7 @@ use super::time::Timestamp;
 use super::token::{Attempt, History, Progress, Token};
 
 /// Verdicts kept for one span.
-const MARKS_MAX: usize = 64;
+pub const MARKS_MAX: usize = 64;
 
 impl History {
     /// Keeps a verdict for the span; the oldest ones tell the cause, so later ones are left out.

@@ -61,6 +61,9 @@ struct Node {
     profile: u16,
 }
 
+/// Bytes of a lease.
+pub const NODE_BYTES: usize = size_of::<Node>();
+
 const NO_CONNECTION: u64 = u64::MAX;
 const VACANT: u16 = u16::MAX;
 

@@ -53,6 +53,9 @@ struct Node {
     token: Packed,
 }
 
+/// Bytes of a token's place in a table.
+pub const NODE_BYTES: usize = size_of::<Node>();
+
 /// Bytes of a node; a million of them and their part of the index stay below 128 MB.
 const _: () = assert!(size_of::<Node>() == 112);
 

@@ -10,6 +10,9 @@ use super::time::Timestamp;
 /// The undecided tokens looked at for one request (SPEC §4, fine print 11).
 pub const CANDIDATES_MAX: usize = 4;
 
+/// Bytes of an undecided token's place: alone by its hash, or in order among others.
+pub const PLACE_BYTES: usize = size_of::<Single>() + size_of::<Place>() + size_of::<Key>();
+
 /// Position of a lifecycle: its request, when it began, and the order of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 
 mod access;
+mod bodies;
 mod explain;
 mod findings;
 mod page;
@@ -37,6 +38,8 @@ mod summary;
 mod tokens;
 mod walk;
 
+pub use bodies::BODIES_BYTES;
+use bodies::Bodies;
 use query::Query;
 
 /// Streams at a time; each may be [`findings`](super::findings)' backlog behind.
@@ -76,6 +79,7 @@ pub struct Admin {
     walking: Semaphore,
     /// Tokens by their hash, those shown of late.
     shown: Mutex<LruCache<String, Text>>,
+    bodies: Bodies,
 }
 
 impl Admin {
@@ -86,12 +90,14 @@ impl Admin {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             walking: Semaphore::new(1),
             shown: Mutex::new(LruCache::new(SHOWN_MAX)),
+            bodies: Bodies::new(),
         }
     }
 
     /// Answers one request.
     pub async fn route(self: Arc<Self>, request: Parts) -> Response {
         let answer = self.answer(&request).await;
+        let answer = answer.and_then(|response| self.bodies.weigh(response));
         let answer = answer.unwrap_or_else(|refusal| refusal.response());
         let resource = HeaderName::from_static("cross-origin-resource-policy");
         reply::with(answer, resource, "same-origin")

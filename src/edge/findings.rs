@@ -13,7 +13,7 @@ use crate::pipeline::Report;
 /// Findings kept unless told otherwise.
 pub const CAPACITY_DEFAULT: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 /// News that a listener may be behind before it loses some.
-const BACKLOG_MAX: usize = 256;
+pub const BACKLOG_MAX: usize = 256;
 /// Confirmations remembered that came before their finding.
 const EARLY_MAX: usize = 64;
 /// Reports taken from the queue at once.

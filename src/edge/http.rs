@@ -20,16 +20,18 @@ use tokio_util::sync::CancellationToken;
 use crate::detect::time::Timestamp;
 use crate::edge::clock;
 
+mod guests;
 mod patience;
 pub mod reply;
 
+use guests::{Answering, Guests};
 use patience::Patience;
 use reply::Response;
 
 /// Header lines of one request.
 const HEADERS_MAX: usize = 64;
 /// Bytes of one request's head, and of a response that waits to be written.
-const BUFFER_BYTES_MAX: usize = 16 * 1024;
+pub const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// First and longest pause after a failed accept.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Refused connections are logged at most this often.
@@ -38,7 +40,8 @@ const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(10);
 /// How much a server takes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; one more is closed at once.
+    /// Connections at a time. For one more the oldest that is not being answered makes room; if there
+    /// is none, it is closed at once itself.
     pub connections: usize,
     /// From the start of a wait for a request (idle connections included) to the end of its head.
     pub header_timeout: Duration,
@@ -60,17 +63,25 @@ impl Default for Limits {
     }
 }
 
+/// Called for each connection that is closed because there are too many.
+pub type Refused = Box<dyn Fn() + Send + Sync>;
+
 /// A bound address; connections queue up in the system until [`serve`] takes them.
-#[derive(Debug)]
 pub struct Listener {
     inner: TcpListener,
     address: SocketAddr,
+    refused: Refused,
 }
 
 impl Listener {
     /// The address, with the port that the system chose if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Tells `refused` of each connection that is closed because there are too many.
+    pub fn telling(self, refused: Refused) -> Self {
+        Self { refused, ..self }
     }
 }
 
@@ -81,7 +92,11 @@ impl Listener {
 pub async fn bind(address: SocketAddr) -> io::Result<Listener> {
     let inner = TcpListener::bind(address).await?;
     let address = inner.local_addr()?;
-    Ok(Listener { inner, address })
+    Ok(Listener {
+        inner,
+        address,
+        refused: Box::new(|| {}),
+    })
 }
 
 /// Serves until `shutdown` is cancelled; then closes the address, lets running responses end
@@ -93,8 +108,13 @@ where
     R: Fn(Parts) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let Listener { inner, address } = listener;
+    let Listener {
+        inner,
+        address,
+        refused,
+    } = listener;
     let mut connections = JoinSet::new();
+    let mut guests = Guests::default();
     let mut refusals = Refusals::new(address);
     loop {
         let stream = tokio::select! {
@@ -108,12 +128,16 @@ where
         while let Some(done) = connections.try_join_next() {
             report_panic(done);
         }
-        if connections.len() < limits.connections {
-            let (routes, shutdown) = (routes.clone(), shutdown.clone());
-            connections.spawn(connection(stream, limits, routes, shutdown));
-        } else {
-            drop(stream);
+        let is_full = guests.count() >= limits.connections;
+        if is_full {
+            refused();
             refusals.count(clock::now());
+        }
+        if !is_full || guests.make_room() {
+            let (routes, shutdown) = (routes.clone(), shutdown.clone());
+            let answering = Answering::default();
+            let serving = connection(stream, limits, routes, shutdown, answering.clone());
+            guests.welcome(connections.spawn(serving), answering);
         }
     }
     drop(inner);
@@ -145,8 +169,13 @@ where
 }
 
 /// One connection from its first byte to its last. Its errors are the peer's affair.
-async fn connection<R, F>(stream: TcpStream, limits: Limits, routes: R, shutdown: CancellationToken)
-where
+async fn connection<R, F>(
+    stream: TcpStream,
+    limits: Limits,
+    routes: R,
+    shutdown: CancellationToken,
+    answering: Answering,
+) where
     R: Fn(Parts) -> F,
     F: Future<Output = Response>,
 {
@@ -154,8 +183,9 @@ where
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Patience::new(stream, limits.stall_timeout));
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+        let answer = answering.begin();
         let response = routes(request.into_parts().0);
-        async move { Ok::<_, Infallible>(response.await) }
+        async move { Ok::<_, Infallible>(answer.with(response.await)) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -180,7 +210,9 @@ where
 }
 
 fn report_panic(done: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = done {
+    if let Err(error) = done
+        && !error.is_cancelled()
+    {
         tracing::error!(%error, "HTTP connection ended by a bug");
     }
 }
@@ -216,7 +248,7 @@ impl Refusals {
     fn log(&mut self) {
         if self.unlogged > 0 {
             let (address, refused) = (self.address, self.unlogged);
-            tracing::warn!(%address, refused, "HTTP connections refused: too many at a time");
+            tracing::warn!(%address, refused, "HTTP connections closed: too many at a time");
             self.unlogged = 0;
         }
     }

@@ -9,6 +9,7 @@ pub mod nap;
 pub mod socket;
 
 mod datagram;
+mod presence;
 mod stream;
 
 #[cfg(test)]
@@ -34,6 +35,11 @@ use crate::pipeline::Pipeline;
 use framing::Lines;
 use nap::Pacer;
 use socket::{BindError, Bound, Place};
+
+/// Bytes of one read of a reader's thread.
+pub const READ_BYTES: usize = stream::READ_BYTES;
+/// Bytes of the longest datagram, unless a line may be longer.
+pub const DATAGRAM_BYTES: usize = datagram::DATAGRAM_BYTES;
 
 /// Reads the time; the only source of it here.
 pub type Clock = fn() -> Timestamp;
@@ -257,6 +263,7 @@ struct Notices {
     crowded: SharedThrottle,
     refused: SharedThrottle,
     failed: SharedThrottle,
+    lost: SharedThrottle,
 }
 
 /// Where events go.
@@ -294,6 +301,14 @@ impl Sink {
             Self::Pipeline(pipeline) => pipeline.refuse(reason),
             #[cfg(test)]
             Self::Record(record) => record.refuse(reason),
+        }
+    }
+
+    fn rebound(&self, done: bool) {
+        match self {
+            Self::Pipeline(pipeline) => pipeline.rebound(done),
+            #[cfg(test)]
+            Self::Record(_) => {}
         }
     }
 

@@ -65,6 +65,7 @@ fn families_are_those_of_the_specification_and_each_series_exists_at_0() {
         "clients_connected gauge",
         "last_event_timestamp_seconds gauge",
         "clock_suspect_total counter",
+        "socket_rebinds_total counter",
         "spans_total counter",
         "state_bytes gauge",
         "state_replayed_total counter",

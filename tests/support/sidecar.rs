@@ -136,11 +136,27 @@ impl Sidecar {
 
     /// Starts one in a directory that another one may have used.
     pub fn start_in(directory: Arc<TempDir>, flags: &[&str]) -> Self {
+        Self::start_in_with(directory, flags, |command| command)
+    }
+
+    /// Starts one by another command than the plain one.
+    pub fn start_with(flags: &[&str], by: impl FnOnce(Command) -> Command) -> Self {
+        Self::start_in_with(Arc::new(tempfile::tempdir().unwrap()), flags, by)
+    }
+
+    /// Both of these.
+    pub fn start_in_with(
+        directory: Arc<TempDir>,
+        flags: &[&str],
+        by: impl FnOnce(Command) -> Command,
+    ) -> Self {
         let socket = directory.path().join("events.sock");
         let mut run = command(&["run", "--log-format=json", "--socket"]);
         run.arg(&socket);
         run.args(["--metrics-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"]);
-        let run = run.args(flags).stdin(Stdio::null()).stdout(Stdio::null());
+        run.args(flags);
+        let mut run = by(run);
+        run.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = run.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (written, stderr) = (log.clone(), child.stderr.take().unwrap());
@@ -303,6 +319,13 @@ impl Sidecar {
             took,
             log: self.log(),
         }
+    }
+
+    /// Waits for it to end by itself; its directory, how it ended, and what it logged.
+    pub fn ended(mut self) -> (Arc<TempDir>, ExitStatus, Vec<Value>) {
+        let status = wait_for("the end", || self.child.try_wait().unwrap());
+        self.reader.take().unwrap().join().unwrap();
+        (self.directory.clone(), status, self.log())
     }
 
     /// Ends it without a chance to clean up; returns its directory.

@@ -118,36 +118,98 @@ async fn it_serves_and_leaves_out_the_body_of_a_head() {
 #[tokio::test]
 async fn a_taken_address_is_an_error_at_bind() {
     let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let error = bind(first.address()).await.unwrap_err();
+    let error = bind(first.address()).await.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
 
-#[tokio::test]
-async fn one_connection_too_many_is_closed_and_the_others_go_on() {
+/// Three places; `/endless` is answered with a body that never ends.
+async fn three_places(refused: &Arc<AtomicUsize>) -> Served {
     let limits = Limits {
         connections: 3,
         ..Limits::default()
     };
-    let server = start(limits, CancellationToken::new(), hello).await;
+    let routes = |parts: Parts| async move {
+        match parts.uri.path() {
+            "/endless" => reply::of_body(StatusCode::OK, TEXT, Endless.boxed_unsync()),
+            _ => reply(StatusCode::OK, TEXT, "hello\n"),
+        }
+    };
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let counted = refused.clone();
+    let listener = listener.telling(Box::new(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    }));
+    let stop = CancellationToken::new();
+    Served {
+        address: listener.address(),
+        stop: stop.clone(),
+        task: tokio::spawn(serve(listener, limits, routes, stop)),
+    }
+}
+
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Infallible>>> {
+        std::task::Poll::Pending
+    }
+}
+
+async fn ask_and_stay(server: &Served, path: &str) -> TcpStream {
+    let mut stream = server.connect().await;
+    let text = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = [0; 15];
+    stream.read_exact(&mut answer).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_and_those_being_answered_go_on() {
+    let refused = Arc::default();
+    let server = three_places(&refused).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        let mut stream = server.connect().await;
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .unwrap();
-        let mut answer = [0; 15];
-        stream.read_exact(&mut answer).await.unwrap();
-        held.push(stream);
+        held.push(ask_and_stay(&server, "/endless").await);
     }
     for _ in 0..20 {
         assert_eq!(server.exchange(GET).await, "");
     }
+    assert_eq!(refused.load(Ordering::Relaxed), 20);
     held.pop();
     let begun = Instant::now();
     while !server.exchange(GET).await.ends_with("hello\n") {
         assert!(begun.elapsed() < SOON, "a free place is not given away");
     }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn who_only_holds_a_place_makes_room_for_who_asks() {
+    let refused = Arc::default();
+    let server = three_places(&refused).await;
+    let _streaming = ask_and_stay(&server, "/endless").await;
+    for round in 0..20 {
+        // Silent, half asked, answered and silent since.
+        let mut silent = server.connect().await;
+        let mut half = server.connect().await;
+        half.write_all(b"GET / HT").await.unwrap();
+        let _idle = ask_and_stay(&server, "/").await;
+        for _ in 0..3 {
+            assert!(server.exchange(GET).await.ends_with("hello\n"), "{round}");
+        }
+        for stream in [&mut silent, &mut half] {
+            rest(stream).await;
+        }
+    }
+    // All but the first, which could take the place that was still free.
+    assert!(refused.load(Ordering::Relaxed) >= 20);
     server.end().await;
 }
 

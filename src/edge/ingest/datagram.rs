@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::framing::Lines;
 use super::nap::Pacer;
+use super::presence::Presence;
 use super::socket::Bound;
 use super::{DRAIN, Shared};
 use crate::detect::Source;
 
 /// Longest datagram that is taken whole, unless one line may be longer.
-const DATAGRAM_BYTES: usize = 64 * 1024;
+pub(super) const DATAGRAM_BYTES: usize = 64 * 1024;
 /// Datagrams after which the thread looks at its timers.
 const DATAGRAMS_PER_TURN: usize = 64;
 /// Datagrams that wait at most, from all senders together, unless the system says otherwise.
@@ -33,7 +34,7 @@ pub(super) async fn receive(
     pacer: Arc<Pacer>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let Bound { socket, file } = bound;
+    let (socket, mut presence) = Presence::of(bound, Bound::datagram);
     let socket = tokio::net::UnixDatagram::from_std(socket)?;
     let bytes_max = shared.limits.line_bytes_max.get().max(DATAGRAM_BYTES);
     let mut receiver = Receiver {
@@ -43,17 +44,19 @@ pub(super) async fn receive(
         shared,
         pacer,
     };
-    tokio::select! {
-        () = receiver.run() => {}
-        () = shutdown.cancelled() => {}
-    }
-    drop(file);
-    let _ = tokio::time::timeout(DRAIN, async {
-        while let Ok(Some(())) = receiver.receive_now() {
-            tokio::task::yield_now().await;
+    loop {
+        tokio::select! {
+            () = receiver.run() => {}
+            () = presence.lost() => {}
+            () = shutdown.cancelled() => break,
         }
-    })
-    .await;
+        if let Some(socket) = presence.renew(&receiver.shared).await {
+            receiver.drain().await;
+            receiver.socket = tokio::net::UnixDatagram::from_std(socket)?;
+        }
+    }
+    drop(presence);
+    receiver.drain().await;
     Ok(())
 }
 
@@ -91,6 +94,16 @@ impl Receiver {
                 }
             }
         }
+    }
+
+    /// Receives what is there already.
+    async fn drain(&mut self) {
+        let rest = async {
+            while let Ok(Some(())) = self.receive_now() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN, rest).await;
     }
 
     /// Receives a number of datagrams; whether there may be more.

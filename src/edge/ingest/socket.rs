@@ -123,6 +123,9 @@ pub struct Bound<S> {
     /// Non-blocking.
     pub(super) socket: S,
     pub(super) file: SocketFile,
+    /// What it was bound by, to do it again.
+    pub(super) place: Place,
+    pub(super) mode: u32,
 }
 
 /// Removes the socket's file when dropped.
@@ -133,10 +136,21 @@ pub(super) struct SocketFile {
     inode: u64,
 }
 
+impl SocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to this socket.
+    pub(super) fn is_ours(&self) -> bool {
+        let ours = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
+        fs::symlink_metadata(&self.path).is_ok_and(ours)
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
-        if fs::symlink_metadata(&self.path).is_ok_and(ours) {
+        if self.is_ours() {
             // Nothing to be done about a failure: the next process finds the file stale.
             let _ = fs::remove_file(&self.path);
         }
@@ -147,8 +161,12 @@ impl Bound<UnixListener> {
     /// Binds a stream socket that listens; see [`bind`] for what is done about its file.
     pub fn stream(place: &Place, mode: u32) -> Result<Self, BindError> {
         let (socket, file) = bind(place, mode, SocketType::STREAM)?;
-        let socket = socket.into();
-        Ok(Self { socket, file })
+        Ok(Self {
+            socket: socket.into(),
+            file,
+            place: place.clone(),
+            mode,
+        })
     }
 }
 
@@ -156,8 +174,12 @@ impl Bound<UnixDatagram> {
     /// Binds a datagram socket; see [`bind`] for what is done about its file.
     pub fn datagram(place: &Place, mode: u32) -> Result<Self, BindError> {
         let (socket, file) = bind(place, mode, SocketType::DGRAM)?;
-        let socket = socket.into();
-        Ok(Self { socket, file })
+        Ok(Self {
+            socket: socket.into(),
+            file,
+            place: place.clone(),
+            mode,
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::framing::{Framer, Lines};
 use super::nap::Pacer;
+use super::presence::Presence;
 use super::socket::Bound;
 use super::{DRAIN, Shared};
 use crate::detect::{ConnectionId, Source};
@@ -23,7 +24,7 @@ use crate::metrics::Refused;
 
 /// Bytes of one read. The buffer is the thread's, not the connection's: it is empty again before
 /// another connection is read.
-const READ_BYTES: usize = 64 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 /// Full reads after which the other connections of the thread get their turn.
 const READS_PER_TURN: usize = 4;
 /// Small writes that a stream socket holds with the usual send buffer of 208 KiB.
@@ -55,16 +56,15 @@ pub(super) async fn accept(
     accepted: u64,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let Bound { socket, file } = bound;
+    let (socket, presence) = Presence::of(bound, Bound::stream);
     let mut acceptor = Acceptor {
         listener: tokio::net::UnixListener::from_std(socket)?,
         readers,
         shared,
         accepted,
     };
-    acceptor.run(&shutdown).await;
+    acceptor.run(presence, &shutdown).await?;
     // Nobody new finds the socket; those who found it before are waiting in the listener.
-    drop(file);
     // Past the deadline the rest see a closed connection.
     let _ = tokio::time::timeout(DRAIN, acceptor.drain()).await;
     Ok(())
@@ -79,12 +79,22 @@ struct Acceptor {
 
 impl Acceptor {
     /// Never gives up between accepting and dealing out: the connection would be lost.
-    async fn run(&mut self, shutdown: &CancellationToken) {
+    async fn run(
+        &mut self,
+        mut presence: Presence<UnixListener>,
+        shutdown: &CancellationToken,
+    ) -> io::Result<()> {
         let mut pause = ACCEPT_PAUSE;
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = shutdown.cancelled() => return,
+                () = presence.lost() => {
+                    if let Some(socket) = presence.renew(&self.shared).await {
+                        self.move_to(socket).await?;
+                    }
+                    continue;
+                }
+                () = shutdown.cancelled() => return Ok(()),
             };
             match accepted.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => {
@@ -93,6 +103,7 @@ impl Acceptor {
                 }
                 Err(error) => {
                     let notices = &self.shared.notices;
+                    self.shared.sink.refuse(Refused::AcceptFailed);
                     if let Some(suppressed) = notices.failed.admit((self.shared.clock)()) {
                         tracing::warn!(%error, suppressed, "cannot accept connections, trying again");
                     }
@@ -101,6 +112,14 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Goes on with another socket; who found the old one is still served.
+    async fn move_to(&mut self, socket: UnixListener) -> io::Result<()> {
+        let listener = tokio::net::UnixListener::from_std(socket)?;
+        self.drain().await;
+        self.listener = listener;
+        Ok(())
     }
 
     /// Deals out what waits already. Asks the system itself, since the runtime may not have heard
