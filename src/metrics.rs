@@ -277,7 +277,7 @@ impl Metrics {
             Observation::Removed(profile, removal) => {
                 self.apis[self.slot(profile)].removed[removal as usize].inc();
             }
-            Observation::Gap(gap) => self.gaps[gap as usize].inc(),
+            Observation::Gap(gap) => self.gap(gap),
         }
     }
 
@@ -301,6 +301,11 @@ impl Metrics {
     /// Counts a line that could not be used.
     pub fn reject(&self, reason: Reason) {
         self.rejected[reason as usize].inc();
+    }
+
+    /// Counts knowledge that something else than the detector gave up.
+    pub fn gap(&self, gap: Gap) {
+        self.gaps[gap as usize].inc();
     }
 
     /// Counts an event whose own clock is more than two seconds off.

@@ -1,5 +1,9 @@
 //! One event through the detector and out to its effects; sole owner of the lock.
 
+pub mod sessions;
+
+mod acknowledged;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +15,7 @@ use crate::detect::finding::{Finding, Lifecycle, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
 use crate::metrics::{Metrics, Refused};
+use sessions::Sessions;
 
 /// What leaves the pipeline besides counts. Both channels are bounded; a full one drops, counted.
 pub struct Sinks {
@@ -42,6 +47,7 @@ pub struct Pipeline {
 /// What the lock guards.
 struct Desk {
     detector: Detector,
+    sessions: Sessions,
     /// What it says; kept for its memory, so that a healthy event allocates none.
     out: Verdicts,
 }
@@ -52,6 +58,7 @@ impl Pipeline {
         Self {
             desk: Mutex::new(Desk {
                 detector,
+                sessions: Sessions::default(),
                 out: Verdicts::default(),
             }),
             metrics,
@@ -101,8 +108,11 @@ impl Pipeline {
 
     /// Tells the detector that a stream connection closed.
     pub fn disconnect(&self, connection: ConnectionId, now: Timestamp) {
-        let mut desk = self.open(now);
-        let Desk { detector, out } = &mut *desk;
+        self.orphan(self.open(now), connection, now);
+    }
+
+    fn orphan(&self, mut desk: MutexGuard<'_, Desk>, connection: ConnectionId, now: Timestamp) {
+        let Desk { detector, out, .. } = &mut *desk;
         detector.handle_disconnect(connection, now, out);
         self.deliver(desk);
     }
@@ -111,7 +121,7 @@ impl Pipeline {
     /// [`Self::sooner`].
     pub fn timeout(&self, now: Timestamp) -> Option<Timestamp> {
         let mut desk = self.open(now);
-        let Desk { detector, out } = &mut *desk;
+        let Desk { detector, out, .. } = &mut *desk;
         detector.handle_timeout(now, out);
         let next = detector.poll_timeout();
         let awaited = next.unwrap_or(Timestamp::MAX).as_micros();
@@ -128,7 +138,7 @@ impl Pipeline {
     /// Hands out what still waits, once, at the end.
     pub fn shutdown(&self, now: Timestamp) {
         let mut desk = self.open(now);
-        let Desk { detector, out } = &mut *desk;
+        let Desk { detector, out, .. } = &mut *desk;
         detector.handle_shutdown(now, out);
         self.deliver(desk);
     }
@@ -198,7 +208,7 @@ impl Desk {
         now: Timestamp,
         metrics: &Metrics,
     ) {
-        let Self { detector, out } = self;
+        let Self { detector, out, .. } = self;
         detector.handle_event(event, source, now, out);
         metrics.record(out);
         out.observations.clear();
