@@ -152,7 +152,8 @@ def main() -> int:
             sidecar.ready()
             clients = {f"c{number}": start_client(f"c{number}", directory) for number in range(options.clients)}
             for client in clients.values():
-                assert json.loads(client.stdout.readline())["ready"]
+                if not client.stdout.readline():
+                    sys.exit("kill_loop: a client ended before the sidecar had acknowledged anything")
             sidecar = torment(sidecar, directory, options.kills, memory, chance)
             answers = Answers(sidecar.ready())
             # A client that found it down tries again within 0.1 s.
