@@ -216,6 +216,7 @@ impl Daemon {
             Some(state) => pipeline.kept_by(Box::new(state), memory.connections),
             None => pipeline,
         });
+        pipeline.go_on(memory.positions, clock::now());
         let findings = Arc::new(Findings::new(CAPACITY_DEFAULT));
         for finding in memory.findings {
             findings.report(Report::New(Arc::new(finding)));

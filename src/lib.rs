@@ -25,7 +25,8 @@
 //! # The path of one event
 //!
 //! 1. A reader thread of [`edge::ingest`] takes all that a socket holds, cuts it into lines and
-//!    reads the clock once.
+//!    reads the clock once. If the client said hello, they are numbered, and acknowledged once what
+//!    follows is done.
 //! 2. [`pipeline::Pipeline::process`] decodes the lines ([`detect::event`]), and judges them under
 //!    the lock.
 //! 3. [`detect::Detector::handle_event`] first handles the deadlines up to now, then finds the

@@ -356,6 +356,11 @@ impl Metrics {
         self.rejected[reason as usize].inc();
     }
 
+    /// Counts knowledge that something else than the detector gave up.
+    pub fn gap(&self, gap: Gap) {
+        self.gaps[gap as usize].inc();
+    }
+
     /// Counts an event whose own clock is more than two seconds off.
     pub fn check_clock(&self, at: Option<Timestamp>, now: Timestamp) {
         if at.is_some_and(|at| at.since(now).max(now.since(at)) > CLOCK_TOLERANCE) {
@@ -410,11 +415,6 @@ impl Metrics {
     /// The series of the state, for whoever keeps it.
     pub fn state(&self) -> StateSeries {
         self.state.clone()
-    }
-
-    /// Counts knowledge that was given up elsewhere than in the detector.
-    pub fn gap(&self, gap: Gap) {
-        self.gaps[gap as usize].inc();
     }
 
     /// How often knowledge was given up for a reason.

@@ -1,5 +1,9 @@
 //! One event through the detector and out to its effects; sole owner of the lock.
 
+pub mod sessions;
+
+mod acknowledged;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +15,7 @@ use crate::detect::finding::{Finding, Lifecycle, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
 use crate::metrics::{Metrics, Refused, Tally};
+use sessions::{Position, Sessions};
 
 /// What leaves the pipeline besides counts. Both channels are bounded; a full one drops, counted.
 pub struct Sinks {
@@ -37,7 +42,7 @@ pub trait Keeper: Send {
     fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64) -> bool;
 
     /// Keeps, with the next call of [`Keeper::keep`], how far a client's session was read.
-    fn position(&mut self, session: &[u8], last: u64);
+    fn position(&mut self, position: &Position);
 
     /// Does a little of what is not urgent.
     fn tidy(&mut self, detector: &mut Detector, connection: u64, now: Timestamp) -> Chore;
@@ -66,6 +71,7 @@ pub struct Pipeline {
 /// What the lock guards.
 struct Desk {
     detector: Detector,
+    sessions: Sessions,
     /// What it says; kept for its memory, so that a healthy event allocates none.
     out: Verdicts,
     /// What was said since the lock was taken.
@@ -81,6 +87,7 @@ impl Pipeline {
         Self {
             desk: Mutex::new(Desk {
                 detector,
+                sessions: Sessions::default(),
                 out: Verdicts::default(),
                 tally: metrics.tally(),
                 keeper: None,
@@ -103,6 +110,14 @@ impl Pipeline {
             desk.connection = connection;
         }
         self
+    }
+
+    /// Goes on with the sessions of an earlier process, the one heard of last at the end.
+    pub fn go_on(&self, positions: impl IntoIterator<Item = Position>, now: Timestamp) {
+        let mut desk = self.lock();
+        for position in positions {
+            desk.sessions.restore(position, now);
+        }
     }
 
     /// Lets the keeper tidy a little; to be called again as it says.
@@ -165,7 +180,10 @@ impl Pipeline {
 
     /// Tells the detector that a stream connection closed.
     pub fn disconnect(&self, connection: ConnectionId, now: Timestamp) {
-        let mut desk = self.open(now);
+        self.orphan(self.open(now), connection, now);
+    }
+
+    fn orphan(&self, mut desk: MutexGuard<'_, Desk>, connection: ConnectionId, now: Timestamp) {
         let Desk { detector, out, .. } = &mut *desk;
         detector.handle_disconnect(connection, now, out);
         self.deliver(desk);
@@ -288,11 +306,15 @@ impl Desk {
         let Self {
             detector,
             out,
+            sessions,
             keeper,
             connection,
             ..
         } = self;
-        let keeper = keeper.as_mut();
-        keeper.is_some_and(|keeper| keeper.keep(detector, out, *connection))
+        let Some(keeper) = keeper else { return false };
+        if let Some(position) = sessions.take_advanced() {
+            keeper.position(&position);
+        }
+        keeper.keep(detector, out, *connection)
     }
 }

@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::DEADLINE_FAR;
 use crate::config::Settings;
 use crate::detect::finding::Finding;
+use crate::detect::journal::SessionPosition;
 use crate::detect::time::Timestamp;
-use crate::detect::{Detector, Options};
+use crate::detect::{ConnectionId, Detector, Options};
 use crate::edge::state::{Found, Place, State};
 use crate::edge::{clock, signal};
 use crate::metrics::Metrics;
+use crate::pipeline::sessions::{Position, Session};
 use crate::pipeline::{Chore, Pipeline};
 
 /// Between two steps of writing the state anew.
@@ -26,6 +28,8 @@ pub struct Memory {
     pub state: Option<State>,
     pub observation_start: Timestamp,
     pub findings: Vec<Finding>,
+    /// How far clients' sessions were read.
+    pub positions: Vec<Position>,
     /// The number of the last stream connection so far.
     pub connections: u64,
 }
@@ -43,6 +47,7 @@ impl Memory {
                 state: None,
                 observation_start: now,
                 findings: Vec::new(),
+                positions: Vec::new(),
                 connections: 0,
             });
         };
@@ -56,7 +61,7 @@ impl Memory {
             mut detector,
             restored,
         } = State::open(place, profiles, options, metrics, now)?;
-        let (mut connections, mut findings) = (0, Vec::new());
+        let (mut connections, mut findings, mut positions) = (0, Vec::new(), Vec::new());
         if let Some(restored) = restored {
             clock::continue_from(restored.now);
             tracing::info!(
@@ -66,6 +71,7 @@ impl Memory {
                 "known from before the restart"
             );
             (connections, findings) = (restored.connection, restored.findings);
+            positions.extend(restored.positions.iter().filter_map(position));
         }
         state.begin(&mut detector, connections, clock::now());
         Ok(Self {
@@ -73,9 +79,19 @@ impl Memory {
             observation_start: state.observation_start(),
             state: Some(state),
             findings,
+            positions,
             connections,
         })
     }
+}
+
+/// A position as it was kept; `None` if it names no session.
+fn position(kept: &SessionPosition) -> Option<Position> {
+    Some(Position {
+        session: Session::read(&kept.session)?,
+        read: kept.read,
+        connection: ConnectionId(kept.connection),
+    })
 }
 
 /// Tidies the state whenever there is something to tidy, until `stop`. Off the path of events: each step

@@ -135,16 +135,19 @@ pub enum Gap {
     OpenAttemptsOverflow,
     /// A closed call was forgotten because its token had [`super::CALLS_MAX`] newer ones.
     CallsOverflow,
+    /// An acknowledged session was forgotten while it could still come back.
+    SessionsOverflow,
     /// The process restarted and could not keep what it knew.
     Restart,
 }
 
 impl Gap {
     /// All reasons.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Evicted,
         Self::OpenAttemptsOverflow,
         Self::CallsOverflow,
+        Self::SessionsOverflow,
         Self::Restart,
     ];
 
@@ -154,6 +157,7 @@ impl Gap {
             Self::Evicted => "evicted",
             Self::OpenAttemptsOverflow => "open_attempts_overflow",
             Self::CallsOverflow => "calls_overflow",
+            Self::SessionsOverflow => "sessions_overflow",
             Self::Restart => "restart",
         }
     }

@@ -24,7 +24,7 @@ use super::time::Timestamp;
 use records::{tag, write_name};
 
 pub use records::{write_confirmed, write_finding, write_position};
-pub use restore::{Lost, Restore, Restored, Unreadable};
+pub use restore::{Lost, Restore, Restored, SessionPosition, Unreadable};
 
 /// Findings that a journal keeps.
 pub const FINDINGS_MAX: usize = 1000;

@@ -8,8 +8,11 @@ pub mod framing;
 pub mod nap;
 pub mod socket;
 
+mod acks;
 mod datagram;
+mod hello;
 mod presence;
+mod reader;
 mod stream;
 
 #[cfg(test)]
@@ -32,12 +35,13 @@ use crate::edge::telemetry::RejectedLog;
 use crate::edge::throttle::SharedThrottle;
 use crate::metrics::Refused;
 use crate::pipeline::Pipeline;
+use crate::pipeline::sessions::{Session, Thread};
 use framing::Lines;
 use nap::Pacer;
 use socket::{BindError, Bound, Place};
 
 /// Bytes of one read of a reader's thread.
-pub const READ_BYTES: usize = stream::READ_BYTES;
+pub const READ_BYTES: usize = reader::READ_BYTES;
 /// Bytes of the longest datagram, unless a line may be longer.
 pub const DATAGRAM_BYTES: usize = datagram::DATAGRAM_BYTES;
 
@@ -49,6 +53,11 @@ pub type Connected = Box<dyn Fn() -> Box<dyn Send> + Send + Sync>;
 
 /// How long, after the order to stop, what is still in the sockets may take to read.
 const DRAIN: Duration = Duration::from_millis(200);
+/// What is said of a line of which only the length was looked at.
+const TOO_LONG: DecodeError = DecodeError {
+    reason: Reason::TooLong,
+    field: None,
+};
 /// Accepted connections that may wait for their reader.
 const HANDOVER: usize = 64;
 
@@ -235,18 +244,29 @@ impl Shared {
             self.rejected(error, source, now);
         });
         for _ in 0..lines.too_long() {
-            self.too_long(source, now);
+            self.reject(TOO_LONG, source);
         }
         lines.taken()
     }
 
-    fn too_long(&self, source: Source<'_>, now: Timestamp) {
-        self.sink.reject(Reason::TooLong);
-        let error = DecodeError {
-            reason: Reason::TooLong,
-            field: None,
-        };
-        self.rejected(error, source, now);
+    /// As [`Self::take`], for numbered lines; returns the number up to which all are read.
+    fn take_numbered<'a>(
+        &self,
+        lines: impl Iterator<Item = (u64, Result<&'a [u8], DecodeError>)>,
+        source: Source<'_>,
+        thread: &Thread,
+    ) -> u64 {
+        let now = (self.clock)();
+        self.sink
+            .process_numbered(lines, source, thread, now, |error| {
+                self.rejected(error, source, now);
+            })
+    }
+
+    /// Counts and logs a line that the pipeline does not get.
+    fn reject(&self, error: DecodeError, source: Source<'_>) {
+        self.sink.reject(error.reason);
+        self.rejected(error, source, (self.clock)());
     }
 
     /// Logs without the content: it may be anything.
@@ -285,6 +305,39 @@ impl Sink {
             Self::Pipeline(pipeline) => pipeline.process(lines, source, now, rejected),
             #[cfg(test)]
             Self::Record(record) => record.process(lines, source, now, rejected),
+        }
+    }
+
+    fn process_numbered<'a>(
+        &self,
+        lines: impl Iterator<Item = (u64, Result<&'a [u8], DecodeError>)>,
+        source: Source<'_>,
+        thread: &Thread,
+        now: Timestamp,
+        rejected: impl FnMut(DecodeError),
+    ) -> u64 {
+        match self {
+            Self::Pipeline(pipeline) => {
+                pipeline.process_numbered(lines, source, thread, now, rejected)
+            }
+            #[cfg(test)]
+            Self::Record(record) => record.process_numbered(lines, source, thread, now, rejected),
+        }
+    }
+
+    fn join(&self, session: Session, first: u64, own: ConnectionId, now: Timestamp) -> Thread {
+        match self {
+            Self::Pipeline(pipeline) => pipeline.join(session, first, own, now),
+            #[cfg(test)]
+            Self::Record(record) => record.join(session, first, own, now),
+        }
+    }
+
+    fn part(&self, thread: &Thread, now: Timestamp) {
+        match self {
+            Self::Pipeline(pipeline) => pipeline.part(thread, now),
+            #[cfg(test)]
+            Self::Record(record) => record.part(thread, now),
         }
     }
 

@@ -28,13 +28,14 @@ use tokio::sync::Notify;
 
 use crate::detect::finding::{Finding, Gap, Verdicts};
 use crate::detect::journal::{
-    FINDINGS_MAX, POSITIONS_MAX, Progress, Restore, Restored, write_position,
+    FINDINGS_MAX, POSITIONS_MAX, Progress, Restore, Restored, SessionPosition, write_position,
 };
 use crate::detect::profile::Profile;
 use crate::detect::time::Timestamp;
 use crate::detect::{Detector, Options};
 use crate::edge::throttle::Throttle;
 use crate::metrics::{Metrics, StateSeries};
+use crate::pipeline::sessions::{Position, Session};
 use crate::pipeline::{Chore, Keeper};
 use directory::Directory;
 pub use directory::DirectoryError;
@@ -78,7 +79,7 @@ pub struct State {
     /// Positions for the next frame.
     pending: Vec<u8>,
     findings: VecDeque<Finding>,
-    positions: LruCache<Box<[u8]>, u64>,
+    positions: LruCache<Box<[u8]>, SessionPosition>,
 }
 
 /// How far the newest file is with holding everything.
@@ -189,8 +190,9 @@ impl State {
     fn take_over(&mut self, restored: &Restored) {
         self.observation_start = self.observation_start.min(restored.observation_start);
         self.findings.extend(restored.findings.iter().cloned());
-        for (session, last) in &restored.positions {
-            self.positions.put(session.clone(), *last);
+        for position in &restored.positions {
+            let session = position.session.clone();
+            self.positions.put(session, position.clone());
         }
         self.series.replayed.inc_by(restored.tokens as u64);
     }
@@ -244,14 +246,21 @@ impl Keeper for State {
         written.is_ok()
     }
 
-    fn position(&mut self, session: &[u8], last: u64) {
-        match self.positions.get_mut(session) {
-            Some(known) => *known = last,
-            None => {
-                self.positions.put(session.into(), last);
-            }
+    fn position(&mut self, position: &Position) {
+        let mut bytes = [0; Session::BYTES_MAX];
+        let session = position.session.write(&mut bytes);
+        let connection = position.connection.0;
+        if let Some(known) = self.positions.get_mut(session) {
+            (known.read, known.connection) = (position.read, connection);
+            return write_position(known, &mut self.pending);
         }
-        write_position(session, last, &mut self.pending);
+        let new = SessionPosition {
+            session: session.into(),
+            read: position.read,
+            connection,
+        };
+        write_position(&new, &mut self.pending);
+        self.positions.put(new.session.clone(), new);
     }
 
     fn tidy(&mut self, detector: &mut Detector, connection: u64, now: Timestamp) -> Chore {

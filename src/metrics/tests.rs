@@ -110,7 +110,7 @@ fn every_label_combination_is_there() {
         (
             "tracking_gaps_total",
             "reason",
-            "evicted open_attempts_overflow calls_overflow restart",
+            "evicted open_attempts_overflow calls_overflow sessions_overflow restart",
         ),
         (
             "events_total",

@@ -53,8 +53,17 @@ def body_of(token: str) -> bytes:
 
 
 def serve(listener: socket.socket, reads: bool) -> None:
+    """Reads as a sidecar does, and acknowledges if it is asked to."""
     connection, _ = listener.accept()
-    while reads and connection.recv(65536):
+    lines, greeted = 0, False
+    while reads:
+        data = connection.recv(65536)
+        if not data:
+            break
+        greeted = greeted or data.startswith(b'{"type":"hello"')
+        lines += data.count(b"\n")
+        if greeted:
+            connection.sendall(b'{"type":"ack","seq":%d}\n' % (lines - 1))
         time.sleep(0.002)
     time.sleep(60)
 

@@ -13,7 +13,12 @@ from typing import Any, Callable, Optional
 
 
 class Collector:
-    """A stream socket server that keeps every event, per connection, and every byte."""
+    """A stream socket server that keeps every event, per connection, and every byte.
+
+    It is a sidecar of the time before acknowledgements: a greeting is of an
+    unknown type to it, and it answers nothing but what a test makes it
+    :meth:`say`.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -55,7 +60,20 @@ class Collector:
     def events(self) -> list[dict[str, Any]]:
         with self._lock:
             whole = [stream[: stream.rfind(b"\n") + 1] for stream in self.streams]
-        return [json.loads(line) for stream in whole for line in stream.splitlines()]
+        lines = [json.loads(line) for stream in whole for line in stream.splitlines()]
+        return [line for line in lines if line["type"] != "hello"]
+
+    @property
+    def greetings(self) -> list[dict[str, Any]]:
+        """The first line of each connection, if it is a greeting."""
+        with self._lock:
+            first = [json.loads(stream.splitlines()[0]) for stream in self.streams if b"\n" in stream]
+        return [line for line in first if line["type"] == "hello"]
+
+    def say(self, text: bytes, connection: int = -1) -> None:
+        """On a connection, by default the latest."""
+        wait_until(lambda: bool(self._connections), 5.0, lambda: "a connection")
+        self._connections[connection].sendall(text)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["type"] == kind]
@@ -82,6 +100,89 @@ class Collector:
             connection.close()
         if unlink and os.path.exists(self.path):
             os.unlink(self.path)
+
+
+class Ledger:
+    """What a sidecar with a memory on disk knows, whichever of its lives wrote it down."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.positions: dict[str, int] = {}
+        self.judged: list[dict[str, Any]] = []
+        self.duplicates = 0
+        self.greetings: list[dict[str, Any]] = []
+
+
+class Acknowledger:
+    """One life of a sidecar that acknowledges; :meth:`kill` ends it between any two steps."""
+
+    def __init__(self, path: str, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.deaf = threading.Event()
+        self.answer_delay_s = 0.0
+        self._dead = False
+        self._connections: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if os.path.exists(path):
+            os.unlink(path)
+        self._listener.bind(path)
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        rest, session, number = b"", "", 0
+        while True:
+            try:
+                data = connection.recv(3000)
+            except OSError:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            if not data:
+                return
+            with self.ledger.lock:
+                for line in map(json.loads, lines):
+                    if self._dead:
+                        return
+                    if line["type"] == "hello":
+                        assert not session, "a greeting in the middle"
+                        session, number = line["session"], line["seq"]
+                        self.ledger.greetings.append(line)
+                        read = self.ledger.positions.get(session, 0)
+                        self.ledger.positions[session] = max(read, number - 1)
+                        continue
+                    if number > self.ledger.positions[session]:
+                        self.ledger.judged.append(line)
+                        self.ledger.positions[session] = number
+                    else:
+                        self.ledger.duplicates += 1
+                    number += 1
+                answer = json.dumps({"type": "ack", "seq": self.ledger.positions[session]}) + "\n"
+            if lines and not self.deaf.is_set():
+                time.sleep(self.answer_delay_s)
+                try:
+                    connection.sendall(answer.encode())
+                except OSError:
+                    return
+
+    def kill(self) -> None:
+        """What the kernel holds is lost; what is judged stays."""
+        with self.ledger.lock:
+            self._dead = True
+        for end in (self._listener, *self._connections):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            end.close()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: Callable[[], str]) -> None:

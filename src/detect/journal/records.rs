@@ -1,6 +1,6 @@
 //! The records of a journal but those of tokens: each begins with a byte that says what it is.
 
-use super::finding;
+use super::{SessionPosition, finding};
 use crate::detect::finding::Finding;
 use crate::detect::names::NameId;
 use crate::detect::pack::Writer;
@@ -52,11 +52,12 @@ pub fn write_confirmed(finding: u64, out: &mut Vec<u8>) {
     to.number(finding);
 }
 
-/// Appends the record of the last line of a session that was read.
-pub fn write_position(session: &[u8], last: u64, out: &mut Vec<u8>) {
+/// Appends the record of how far a session was read.
+pub fn write_position(position: &SessionPosition, out: &mut Vec<u8>) {
     let mut to = Writer(out);
     to.byte(tag::POSITION);
-    to.number(session.len() as u64);
-    to.bytes(session);
-    to.number(last);
+    to.number(position.session.len() as u64);
+    to.bytes(&position.session);
+    to.number(position.read);
+    to.number(position.connection);
 }

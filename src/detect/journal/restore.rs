@@ -30,6 +30,17 @@ pub struct Lost {
     pub without_name: u64,
 }
 
+/// How far the lines of a client's session were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionPosition {
+    /// What the session is known by.
+    pub session: Box<[u8]>,
+    /// All lines up to this number.
+    pub read: u64,
+    /// The connection that its attempts are attributed to.
+    pub connection: u64,
+}
+
 /// What a journal tells besides the detector.
 #[derive(Debug)]
 pub struct Restored {
@@ -41,8 +52,8 @@ pub struct Restored {
     pub now: Timestamp,
     /// The latest findings, the oldest first.
     pub findings: Vec<Finding>,
-    /// The last line read of each session, the one that was read last at the end.
-    pub positions: Vec<(Box<[u8]>, u64)>,
+    /// How far each session was read, the one that was read last at the end.
+    pub positions: Vec<SessionPosition>,
     /// Tokens that are known again.
     pub tokens: usize,
     /// What is not.
@@ -71,7 +82,7 @@ struct Begun {
     base_tails: Vec<Option<Slot>>,
     findings: VecDeque<Finding>,
     /// The last line of each session, and when it was read.
-    positions: HashMap<Box<[u8]>, (u64, u64)>,
+    positions: HashMap<Box<[u8]>, (SessionPosition, u64)>,
     position_count: u64,
     without_profile: BTreeSet<Key>,
     lost: Lost,
@@ -287,13 +298,17 @@ impl Begun {
     fn read_position(&mut self, from: &mut Reader<'_>) {
         let length = from.count();
         let session = from.bytes(length);
-        let last = from.number();
+        let position = SessionPosition {
+            session: session.into(),
+            read: from.number(),
+            connection: from.number(),
+        };
         if !from.is_sound() {
             return;
         }
         self.position_count += 1;
         self.positions
-            .insert(session.into(), (last, self.position_count));
+            .insert(position.session.clone(), (position, self.position_count));
         if self.positions.len() > 2 * POSITIONS_MAX {
             let oldest = self.position_count - POSITIONS_MAX as u64;
             self.positions.retain(|_, (_, read)| *read > oldest);
@@ -329,9 +344,7 @@ impl Begun {
             connection: self.connection,
             now: self.detector.context.now,
             findings: self.findings.into(),
-            positions: positions
-                .map(|(session, (last, _))| (session, last))
-                .collect(),
+            positions: positions.map(|(_, (position, _))| position).collect(),
             tokens: self.detector.token_count(),
             lost: Lost {
                 without_profile: self.without_profile.len() as u64,

@@ -15,7 +15,7 @@ use super::framing::Lines;
 use super::nap::Pacer;
 use super::presence::Presence;
 use super::socket::Bound;
-use super::{DRAIN, Shared};
+use super::{DRAIN, Shared, TOO_LONG};
 use crate::detect::Source;
 
 /// Longest datagram that is taken whole, unless one line may be longer.
@@ -153,7 +153,7 @@ impl Receiver {
         let mut text = &self.buffer[..kept];
         if sent > kept {
             text = &text[..memrchr(b'\n', text).map_or(0, |last| last + 1)];
-            self.shared.too_long(source, (self.shared.clock)());
+            self.shared.reject(TOO_LONG, source);
         }
         let lines = Lines::whole(text, self.shared.limits.line_bytes_max.get());
         self.shared.take(lines, source);

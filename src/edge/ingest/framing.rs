@@ -37,22 +37,24 @@ impl Framer {
     /// Takes one read; the lines that it completed are in the result.
     pub fn feed<'a>(&'a mut self, chunk: &'a [u8]) -> Lines<'a> {
         let (mut body, rest) = chunk.split_at(memrchr(b'\n', chunk).map_or(0, |last| last + 1));
-        let mut too_long = 0;
+        let mut too_long_before = 0;
         self.head.clear();
         if (self.skipping || !self.tail.is_empty())
             && let Some(end) = memchr(b'\n', body)
         {
-            too_long += self.carry(&body[..end]);
+            too_long_before = self.carry(&body[..end]);
             std::mem::swap(&mut self.head, &mut self.tail);
             self.skipping = false;
             body = &body[end + 1..];
         }
-        too_long += self.carry(rest);
+        let too_long_after = self.carry(rest);
         Lines {
             head: (!self.head.is_empty()).then_some(&self.head),
             body,
             line_bytes_max: self.line_bytes_max,
-            too_long,
+            too_long_before,
+            too_long_after,
+            too_long: too_long_before + too_long_after,
             taken: 0,
         }
     }
@@ -89,14 +91,21 @@ impl Framer {
 }
 
 /// The lines of one read or datagram, without their newlines; lines that are too long are left out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lines<'a> {
     head: Option<&'a [u8]>,
     body: &'a [u8],
     line_bytes_max: usize,
+    /// Of the lines that a read cut in two, those that are too long: before all others and after.
+    too_long_before: usize,
+    too_long_after: usize,
     too_long: usize,
     taken: usize,
 }
+
+/// A line that is longer than any may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
 
 impl<'a> Lines<'a> {
     /// The lines of a text that is complete: its last line needs no newline.
@@ -105,6 +114,8 @@ impl<'a> Lines<'a> {
             head: None,
             body: text,
             line_bytes_max,
+            too_long_before: 0,
+            too_long_after: 0,
             too_long: 0,
             taken: 0,
         }
@@ -119,26 +130,73 @@ impl<'a> Lines<'a> {
     pub fn taken(&self) -> usize {
         self.taken
     }
+
+    /// All lines in their order, those that are too long included; blank ones are no lines.
+    pub fn each(self) -> Each<'a> {
+        Each(self)
+    }
+
+    /// The next line that lies in the buffers.
+    fn step(&mut self) -> Option<Result<&'a [u8], TooLong>> {
+        let line = match self.head.take() {
+            Some(head) => head,
+            None if self.body.is_empty() => return None,
+            None => {
+                let end = memchr(b'\n', self.body).unwrap_or(self.body.len());
+                let (line, rest) = self.body.split_at(end);
+                self.body = rest.get(1..).unwrap_or_default();
+                line
+            }
+        };
+        if line.len() > self.line_bytes_max {
+            self.too_long += 1;
+            return Some(Err(TooLong));
+        }
+        self.taken += 1;
+        Some(Ok(line))
+    }
 }
 
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let line = self.head.take().or_else(|| {
-            while !self.body.is_empty() {
-                let end = memchr(b'\n', self.body).unwrap_or(self.body.len());
-                let (line, rest) = self.body.split_at(end);
-                self.body = rest.get(1..).unwrap_or_default();
-                if line.len() <= self.line_bytes_max {
-                    return Some(line);
-                }
-                self.too_long += 1;
+        loop {
+            if let Ok(line) = self.step()? {
+                return Some(line);
             }
-            None
-        })?;
-        self.taken += 1;
-        Some(line)
+        }
+    }
+}
+
+/// The lines of one read, each in its place.
+#[derive(Clone, Debug)]
+pub struct Each<'a>(Lines<'a>);
+
+impl<'a> Each<'a> {
+    /// Those that were not handed out.
+    pub fn rest(self) -> Lines<'a> {
+        self.0
+    }
+}
+
+impl<'a> Iterator for Each<'a> {
+    type Item = Result<&'a [u8], TooLong>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self(lines) = self;
+        if lines.too_long_before > 0 {
+            lines.too_long_before -= 1;
+            return Some(Err(TooLong));
+        }
+        while let Some(line) = lines.step() {
+            if !line.is_ok_and(|line| line.trim_ascii().is_empty()) {
+                return Some(line);
+            }
+        }
+        let after = lines.too_long_after.checked_sub(1)?;
+        lines.too_long_after = after;
+        Some(Err(TooLong))
     }
 }
 
@@ -205,6 +263,28 @@ mod tests {
             assert_eq!(got, wanted, "seed {seed}, input {input:?}");
         }
         assert!(saw_long > 1000 && saw_tail > 1000, "{saw_long} {saw_tail}");
+    }
+
+    #[test]
+    fn each_line_has_its_place_wherever_reads_cut() {
+        let input = b"one\n0123456789abc\n \n\ntwo\n0123456789abcd\n0123456789abcde\nthree\n";
+        let wanted = ["one", "-", "two", "-", "-", "three"];
+        for first in 1..input.len() {
+            for second in 1..=input.len() - first {
+                let mut framer = Framer::new(MAX);
+                let (one, rest) = input.split_at(first);
+                let (two, three) = rest.split_at(second);
+                let mut got = Vec::new();
+                for chunk in [one, two, three] {
+                    let lines = framer.feed(chunk).each();
+                    got.extend(lines.map(|line| match line {
+                        Ok(line) => String::from_utf8(line.to_vec()).unwrap(),
+                        Err(TooLong) => "-".to_owned(),
+                    }));
+                }
+                assert_eq!(got, wanted, "cut after {first} and {second} more");
+            }
+        }
     }
 
     #[test]

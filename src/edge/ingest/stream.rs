@@ -1,42 +1,26 @@
 //! The stream socket: accepts connections and reads their events.
 
-use std::cell::RefCell;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, SocketFlags};
-use tokio::io::{AsyncRead, ReadBuf};
+use rustix::net::SocketFlags;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::framing::{Framer, Lines};
 use super::nap::Pacer;
 use super::presence::Presence;
+use super::reader::{Peer, Reader};
 use super::socket::Bound;
 use super::{DRAIN, Shared};
-use crate::detect::{ConnectionId, Source};
 use crate::metrics::Refused;
 
-/// Bytes of one read. The buffer is the thread's, not the connection's: it is empty again before
-/// another connection is read.
-pub(super) const READ_BYTES: usize = 64 * 1024;
-/// Full reads after which the other connections of the thread get their turn.
-const READS_PER_TURN: usize = 4;
-/// Small writes that a stream socket holds with the usual send buffer of 208 KiB.
-const WRITES_QUEUED_MAX: usize = 167;
 /// Pause after a failed accept, doubled up to the maximum while it fails: descriptors come back
 /// when connections close, not by trying.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
 
 /// A connection on its way from the acceptor to its reader.
 pub(super) struct Accepted {
@@ -225,116 +209,13 @@ async fn connection(
             return;
         }
     };
-    let id = ConnectionId(number);
-    let identity = format!("uid:{uid}/connection:{number}");
-    let source = Source {
-        connection: Some(id),
-        identity: Some(&identity),
-    };
-    let mut reader = Reader::new(stream, &shared, Some(&pacer), source);
+    let peer = Peer { uid, number };
+    let mut reader = Reader::new(stream, &shared, Some(&pacer), peer);
     let closed = tokio::select! {
         () = reader.run() => true,
         () = shutdown.cancelled() => false,
     };
     if closed || reader.drain().await {
-        shared.sink.disconnect(id, (shared.clock)());
-    }
-}
-
-/// Reads the events of one stream.
-pub(super) struct Reader<'a, R> {
-    stream: R,
-    framer: Framer,
-    shared: &'a Shared,
-    pacer: Option<&'a Pacer>,
-    source: Source<'a>,
-}
-
-impl<'a, R: AsyncRead + Unpin> Reader<'a, R> {
-    pub(super) fn new(
-        stream: R,
-        shared: &'a Shared,
-        pacer: Option<&'a Pacer>,
-        source: Source<'a>,
-    ) -> Self {
-        Self {
-            stream,
-            framer: Framer::new(shared.limits.line_bytes_max.get()),
-            shared,
-            pacer,
-            source,
-        }
-    }
-
-    /// Reads until the client closes the stream or breaks it off. May be dropped at any point
-    /// without loss of what was read.
-    pub(super) async fn run(&mut self) {
-        let mut reads = 0;
-        while std::future::poll_fn(|cx| self.poll_read(cx)).await {
-            reads += 1;
-            if reads % READS_PER_TURN == 0 {
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// One read; false at the end of the stream.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            // Not a bare `read` call: this one knows that a short read has emptied the socket,
-            // and saves the call that would find that out.
-            let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer) else {
-                self.framer.shrink();
-                return Poll::Pending;
-            };
-            // A reset is an end like any other: the client is gone.
-            let chunk = read.map_or(&[][..], |()| buffer.filled());
-            let messages = self.take(chunk);
-            let open = !chunk.is_empty();
-            if let Some(pacer) = self.pacer.filter(|_| open) {
-                pacer.note(messages.max(1), WRITES_QUEUED_MAX);
-            }
-            Poll::Ready(open)
-        })
-    }
-
-    /// Hands on the lines of one read; an empty one is the end of the stream.
-    fn take(&mut self, chunk: &[u8]) -> usize {
-        let lines = if chunk.is_empty() {
-            Lines::whole(self.framer.finish().unwrap_or_default(), usize::MAX)
-        } else {
-            self.framer.feed(chunk)
-        };
-        self.shared.take(lines, self.source)
-    }
-}
-
-impl Reader<'_, tokio::net::UnixStream> {
-    /// Reads what is there already, until the deadline; whether the client has closed the stream.
-    /// Half a line is dropped: the client may have sent the rest later.
-    pub(super) async fn drain(&mut self) -> bool {
-        let rest = async {
-            loop {
-                match self.read_now() {
-                    Ok(true) => tokio::task::yield_now().await,
-                    Ok(false) => return true,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                    Err(_) => return true,
-                }
-            }
-        };
-        tokio::time::timeout(DRAIN, rest).await.unwrap_or(false)
-    }
-
-    /// One read; false at the end of the stream. Asks the system itself, since the runtime may not
-    /// have heard yet of what arrived last.
-    fn read_now(&mut self) -> io::Result<bool> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let (length, _) =
-                rustix::net::recv(&self.stream, &mut scratch[..], RecvFlags::DONTWAIT)?;
-            self.take(&scratch[..length]);
-            Ok(length > 0)
-        })
+        reader.closed();
     }
 }

@@ -8,7 +8,7 @@ use tempfile::{TempDir, tempdir};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
 
-use super::stream::Reader;
+use super::reader::{Peer, Reader};
 use super::*;
 use crate::detect::{Detector, Options, Trace, verdict::Severity};
 use crate::metrics::Metrics;
@@ -76,6 +76,42 @@ impl Record {
             self.seen.lock().unwrap().rejected.push(error.reason);
             rejected(error);
         });
+    }
+
+    pub(super) fn process_numbered<'a>(
+        &self,
+        lines: impl Iterator<Item = (u64, Result<&'a [u8], DecodeError>)>,
+        source: Source<'_>,
+        thread: &Thread,
+        now: Timestamp,
+        mut rejected: impl FnMut(DecodeError),
+    ) -> u64 {
+        let name = source.identity.unwrap().to_owned();
+        let noted = lines.inspect(|(number, line)| {
+            let line = format!("{number} {}", String::from_utf8_lossy(line.unwrap_or(b"-")));
+            let mut seen = self.seen.lock().unwrap();
+            seen.lines.push((name.clone(), line.into_bytes(), now));
+        });
+        let pipeline = &self.pipeline;
+        pipeline.process_numbered(noted, source, thread, now, |error| {
+            self.seen.lock().unwrap().rejected.push(error.reason);
+            rejected(error);
+        })
+    }
+
+    pub(super) fn join(
+        &self,
+        session: Session,
+        first: u64,
+        own: ConnectionId,
+        now: Timestamp,
+    ) -> Thread {
+        self.pipeline.join(session, first, own, now)
+    }
+
+    pub(super) fn part(&self, thread: &Thread, now: Timestamp) {
+        self.seen.lock().unwrap().disconnected.push(thread.own.0);
+        self.pipeline.part(thread, now);
     }
 
     pub(super) fn reject(&self, reason: Reason) {
@@ -465,6 +501,8 @@ async fn datagrams_hold_whole_events() {
     assert!(seen.lines.iter().all(|(source, ..)| source == "datagram"));
 }
 
+const PEER: Peer = Peer { uid: 7, number: 3 };
+
 /// `Shared` without sockets.
 fn shared(record: &Arc<Record>) -> Shared {
     Shared {
@@ -481,15 +519,11 @@ fn shared(record: &Arc<Record>) -> Shared {
 async fn all_lines_of_one_read_have_one_time() {
     let record = Record::new();
     let shared = shared(&record);
-    let source = Source {
-        connection: None,
-        identity: Some("test"),
-    };
     let (mut client, stream) = tokio::io::duplex(100_000);
     let text = (0..500).map(|n| event(n) + "\n").collect::<String>();
     client.write_all(text.as_bytes()).await.unwrap();
     drop(client);
-    Reader::new(stream, &shared, None, source).run().await;
+    Reader::new(stream, &shared, None, PEER).run().await;
     let seen = record.seen.lock().unwrap();
     assert_eq!(seen.lines.len(), 500);
     assert_eq!(seen.lines[0].2, seen.lines[499].2);
@@ -499,14 +533,10 @@ async fn all_lines_of_one_read_have_one_time() {
 async fn a_drain_takes_what_is_there_and_does_not_wait() {
     let record = Record::new();
     let shared = shared(&record);
-    let source = Source {
-        connection: None,
-        identity: Some("test"),
-    };
     let (mut client, stream) = UnixStream::pair().unwrap();
     stream.set_nonblocking(true).unwrap();
     let stream = tokio::net::UnixStream::from_std(stream).unwrap();
-    let mut reader = Reader::new(stream, &shared, None, source);
+    let mut reader = Reader::new(stream, &shared, None, PEER);
     // No await between: the runtime cannot have heard of it.
     write!(client, "{}\nhalf", event(1)).unwrap();
     let began = std::time::Instant::now();
@@ -515,4 +545,115 @@ async fn a_drain_takes_what_is_there_and_does_not_wait() {
     drop(client);
     assert!(reader.drain().await, "the client left");
     assert_eq!(record.texts(), [event(1), "half".to_owned()]);
+}
+
+/// What a client reads until the other end closes.
+fn acks_of(client: &mut UnixStream) -> Vec<u64> {
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    text.lines().map(seq_of).collect()
+}
+
+fn seq_of(line: &str) -> u64 {
+    let seq = line
+        .strip_prefix("{\"type\":\"ack\",\"seq\":")
+        .and_then(|rest| rest.strip_suffix('}'));
+    seq.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap()
+}
+
+const HELLO: &str = r#"{"type":"hello","session":"s","seq":5}"#;
+
+#[tokio::test]
+async fn lines_after_a_hello_are_numbered_wherever_reads_cut() {
+    let long = "x".repeat(limits().line_bytes_max.get() + 1);
+    let text = format!(
+        "\n \n{HELLO}\n{}\n\n{long}\nnonsense\n{}\n{HELLO}\n{long}\n{}\n",
+        event(1),
+        event(2),
+        event(3)
+    );
+    let wanted = [
+        format!("5 {}", event(1)),
+        "6 -".to_owned(),
+        "7 nonsense".to_owned(),
+        format!("8 {}", event(2)),
+        format!("9 {HELLO}"),
+        "10 -".to_owned(),
+        format!("11 {}", event(3)),
+    ];
+    let rejected = [
+        Reason::TooLong,
+        Reason::Malformed,
+        Reason::UnknownType,
+        Reason::TooLong,
+    ];
+    for chunk in [1, 2, 3, 7, 38, 500, 999, 1000, 1001, 1002, 1100, 5000] {
+        let record = Record::new();
+        let shared = shared(&record);
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+        let mut reader = Reader::new(stream, &shared, None, PEER);
+        for part in text.as_bytes().chunks(chunk) {
+            client.write_all(part).unwrap();
+            assert!(!reader.drain().await, "the client is still there");
+        }
+        let mut texts = record.texts();
+        texts.retain(|line| !line.trim_ascii().is_empty());
+        assert_eq!(texts, wanted, "in chunks of {chunk}");
+        assert_eq!(record.seen.lock().unwrap().rejected, rejected);
+        drop(reader);
+        let acks = acks_of(&mut client);
+        assert!(acks.is_sorted() && acks[0] >= 4, "{acks:?}");
+        assert_eq!(acks.last(), Some(&11), "in chunks of {chunk}");
+    }
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_line_is_not_acknowledged_but_all_of_it_without_newline_is() {
+    for (last, acked, rejected) in [
+        (event(2), 6, vec![]),
+        (event(2)[..20].to_owned(), 5, vec![Reason::Malformed]),
+        ("{\"type\":\"x\"}".to_owned(), 6, vec![Reason::UnknownType]),
+        ("  ".to_owned(), 5, vec![]),
+    ] {
+        let record = Record::new();
+        let shared = shared(&record);
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+        write!(client, "{HELLO}\n{}\n{last}", event(1)).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reader = Reader::new(stream, &shared, None, PEER);
+        reader.run().await;
+        drop(reader);
+        assert_eq!(acks_of(&mut client).last(), Some(&acked), "{last:?}");
+        assert_eq!(record.seen.lock().unwrap().rejected, rejected, "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_a_client_that_did_not_ask() {
+    for first in [
+        event(1),
+        "nonsense".to_owned(),
+        r#"{"type":"hello","session":"s","seq":0}"#.to_owned(),
+        "x".repeat(2000),
+    ] {
+        let record = Record::new();
+        let shared = shared(&record);
+        let (mut client, stream) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+        write!(client, "{first}\n{HELLO}\n{}\n", event(2)).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reader = Reader::new(stream, &shared, None, PEER);
+        reader.run().await;
+        drop(reader);
+        assert_eq!(acks_of(&mut client), Vec::<u64>::new(), "{first}");
+        assert!(record.texts().contains(&event(2)), "{first}");
+        let unknown = |reason: &&Reason| **reason == Reason::UnknownType;
+        let seen = record.seen.lock().unwrap();
+        assert_eq!(seen.rejected.iter().filter(unknown).count(), 1, "{first}");
+    }
 }

@@ -7,6 +7,7 @@ const GAPS = {
   evicted: 'pushed out inside the window: raise --capacity',
   open_attempts_overflow: 'more than 8 attempts of a token open at once',
   calls_overflow: 'a token had more than 8 calls; old ones are forgotten',
+  sessions_overflow: 'more than 1024 sessions within a minute; what they resend counts twice',
   restart: 'the sidecar began without a past',
 };
 const REJECTED = {
@@ -16,7 +17,7 @@ const REJECTED = {
   unknown_type: 'a type that is not known',
   missing_field: 'a field that is required is missing',
   invalid_field: 'a field has a wrong type or value',
-  duplicate: 'reported twice',
+  duplicate: 'reported or sent twice',
 };
 const DROPPED = {
   client: 'by clients, as they say themselves',

@@ -7,7 +7,7 @@ use crate::detect::event::Event;
 use crate::detect::finding::{ProfileId, Status};
 use crate::detect::profile::profiles;
 use crate::detect::verdict::Severity;
-use crate::detect::{Source, Trace};
+use crate::detect::{ConnectionId, Source, Trace};
 
 const START: i64 = 1_700_000_000_000_000;
 const BYTES_MAX: u64 = 64 << 20;
@@ -139,12 +139,20 @@ fn other(token: usize) -> String {
         .replace("\"call\":\"c", "\"call\":\"d")
 }
 
+fn position(read: u64) -> Position {
+    Position {
+        session: Session::new(1000, "session").unwrap(),
+        read,
+        connection: ConnectionId(3),
+    }
+}
+
 /// Tokens of every form, a finding, a position.
 fn fill(run: &mut Run) {
     assert!(run.batch(&[start(1), start(2), start(3), end(3, "no_response")]));
-    run.state.position(b"session", 41);
+    run.state.position(&position(41));
     assert!(run.batch(&[end(1, "ok"), other(2), start(4)]));
-    run.state.position(b"session", 42);
+    run.state.position(&position(42));
     assert!(run.batch(&[start(5)]));
 }
 
@@ -170,7 +178,12 @@ fn what_was_known_is_known_again() {
         let restored = run.restored.as_ref().unwrap();
         assert_eq!(restored.observation_start, Timestamp::from_micros(START));
         assert_eq!(restored.connection, 3);
-        assert_eq!(restored.positions, [(Box::from(&b"session"[..]), 42)]);
+        let [kept] = &restored.positions[..] else {
+            panic!("{:?}", restored.positions)
+        };
+        let wanted = position(42);
+        assert_eq!(Session::read(&kept.session), Some(wanted.session));
+        assert_eq!((kept.read, kept.connection), (42, wanted.connection.0));
         assert_eq!(run.metrics.state().replayed.get(), 5);
         let verdicts: Vec<_> = run.findings().iter().map(|f| f.verdict.as_str()).collect();
         assert_eq!(verdicts, ["parameter_mismatch"]);

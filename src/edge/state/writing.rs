@@ -226,8 +226,8 @@ impl State {
         for finding in &self.findings {
             write_finding(finding, &mut self.frame);
         }
-        for (session, last) in self.positions.iter().rev() {
-            write_position(session, *last, &mut self.frame);
+        for (_, position) in self.positions.iter().rev() {
+            write_position(position, &mut self.frame);
         }
         self.append()?;
         let Some(segment) = &self.segment else {

@@ -18,7 +18,7 @@ __all__ = ["Attempt", "Fingerprint", "begin", "canonical", "fingerprint", "flush
 
 
 def flush(timeout_s: float = 0.2) -> bool:
-    """Wait at most ``timeout_s`` seconds for queued events to be written; True if all are.
+    """Wait at most ``timeout_s`` seconds for queued events to be written and acknowledged; True if all are.
 
     Only needed before ``os._exit``: a normal end of the process does it.
     """
@@ -26,5 +26,8 @@ def flush(timeout_s: float = 0.2) -> bool:
 
 
 def stats() -> dict[str, Any]:
-    """Counts of this process: events ``sent``, ``pending``, ``dropped``, and ``failures`` inside this library."""
+    """Counts of this process: events ``sent``, ``pending``, ``dropped``, and ``failures`` inside this library.
+
+    To a sidecar that has ``acknowledged`` anything on this connection, an event is sent once it is acknowledged.
+    """
     return transport.stats()

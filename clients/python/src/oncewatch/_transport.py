@@ -7,6 +7,7 @@ started by the first event of a process, hashes, serialises and writes.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import socket
 import stat
@@ -14,19 +15,31 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from typing import Any, Optional
 
-from ._buffer import Buffer, Event
+from ._buffer import Batch, Buffer, Event
 from ._event import client_name, quoted
 
 CONNECT_INTERVAL_S = 5.0
 FLUSH_S = 0.2
+# How long a sidecar that has acknowledged lines may be away: Kubernetes restarts it at once, then after 10 s.
+HOLD_S = 15.0
+# How long one that may be too old for acknowledgements has for its first.
+ANSWER_S = 0.5
 _NAP_S = 0.002
 _BATCH_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 0.2
 _WRITE_TIMEOUT_S = 1.0
 # A connection lost sooner than this counts as nothing there, or an accept-and-close loop would be hammered.
 _LIVED_S = 1.0
+_PAUSE_FIRST_S = 0.02
+_PAUSE_LAST_S = 0.1
+_PATIENCE_FIRST_S = 0.005
+_PATIENCE_LAST_S = 1.0
+_ANSWER_BYTES = 4096
+# A process does not wait longer than this at its end for a sidecar that has never answered.
+_FLUSH_ANSWER_S = 0.05
 # An application may have set SIGPIPE back to its default, which ends the process.
 _SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 
@@ -58,14 +71,24 @@ def _private_temporary_path() -> Optional[str]:
     return os.path.join(directory, "events.sock")
 
 
+def acknowledges() -> bool:
+    """Whether the sidecar is asked for acknowledgements: unless ``ONCEWATCH_ACKNOWLEDGE`` says no."""
+    return os.environ.get("ONCEWATCH_ACKNOWLEDGE", "").strip().lower() not in ("0", "off", "no", "false")
+
+
 class Transport:
     """Sends lines over the sidecar's stream socket, or counts them as dropped.
 
     With nothing at the socket's path it is off: events are dropped at the cost
     of a comparison, and the first event after 5 s tries again.  A lost
-    connection is replaced at once, going on with the first line that the old
-    one did not take whole; lines that the kernel took and the sidecar never
-    read are lost uncounted.
+    connection is replaced at once.
+
+    The sidecar is asked to acknowledge what it has read; what it has not is
+    sent again on the next connection, and a sidecar that has acknowledged
+    lines may be away for 15 s before anything is dropped.  One that does not
+    answer is spoken to without: then the next connection goes on with the first
+    line that the lost one did not take whole, and lines that the kernel took
+    and the sidecar never read are lost uncounted.
     """
 
     def __init__(self) -> None:
@@ -87,10 +110,24 @@ class Transport:
         self._connected_at = 0.0
         self._checked_at = 0.0
         self._identity: Optional[tuple[str, int, int]] = None
-        self._batch_events = 0
-        self._data = b""
+        # What is to be written: the rest of the greeting, then the batches, the first one from the offset on.
+        self._greeting = b""
+        self._outgoing: deque[Batch] = deque()
         self._offset = 0
-        self._reporting = 0
+        self._session = os.urandom(16).hex()
+        self._next_number = 1
+        self._written = 0
+        # The sidecar's answers on this connection: the begin of a line, and the highest number so far.
+        self._answer = b""
+        self._answered = False
+        self._answer_due = 0.0
+        self._read = 0
+        # The last sidecar answered; the socket of one that did not, as far as its file tells.
+        self._trusted = False
+        self._silent: Optional[tuple[int, int, int]] = None
+        self._hold_until = 0.0
+        self._pause_s = 0.0
+        self._patience_s = _PATIENCE_FIRST_S
 
     def _after_fork(self) -> None:
         """The parent's thread is not here, and its locks may be held for ever; its connection stays its own."""
@@ -126,14 +163,23 @@ class Transport:
         self._buffer.count_dropped(1)
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
-        """Wait until everything queued is written, for at most ``timeout_s``; True if it is."""
+        """Wait until everything queued is written, and acknowledged by a sidecar that does so; True if it is.
+
+        For at most ``timeout_s``.
+        """
         deadline = time.monotonic() + timeout_s
-        while self._buffer.pending:
+        while self._is_busy():
             if self._thread is None or time.monotonic() >= deadline:
                 return False
             self._buffer.wake()
             time.sleep(0.001)
         return True
+
+    def _is_busy(self) -> bool:
+        if self._buffer.unwritten or self._answered:
+            return self._buffer.pending > 0
+        young = time.monotonic() - self._connected_at < _FLUSH_ANSWER_S
+        return self._buffer.pending > 0 and (young or self._trusted)
 
     def count_failure(self, error: BaseException) -> None:
         """An error inside this library, kept from the application."""
@@ -146,6 +192,7 @@ class Transport:
     def stats(self) -> dict[str, Any]:
         return {
             "connected": self._sock is not None,
+            "acknowledged": self._answered,
             "sent": self.sent,
             "pending": self._buffer.pending,
             "dropped": self._buffer.dropped,
@@ -175,40 +222,52 @@ class Transport:
 
     def _run(self) -> None:
         while True:
-            self._buffer.wait_for_work(_NAP_S)
             try:
+                self._rest()
                 self._pump()
             except Exception as error:
                 self.count_failure(error)
                 self._disconnect()
                 self._turn_off()
 
+    def _rest(self) -> None:
+        if self._outgoing:
+            # For a sidecar that is expected back.
+            self._buffer.nap(self._pause_s)
+            return
+        self._buffer.nap(_NAP_S)
+        if not self._listen() or self._outgoing:
+            return
+        patience_s = None
+        if self._buffer.awaits_answer:
+            patience_s = self._patience_s
+            self._patience_s = min(2 * patience_s, _PATIENCE_LAST_S)
+        self._buffer.wait_for_work(_NAP_S, patience_s)
+
     def _pump(self) -> None:
-        """Write everything that is queued, or turn off."""
-        while self._offset < len(self._data) or self._load():
+        """Write everything that is queued, or wait for the sidecar to come back, or turn off."""
+        while self._outgoing or self._load():
             if self._sock is not None and self._is_replaced():
                 self._disconnect()
             if self._sock is None and not self._connect():
-                self._turn_off()
+                self._hold_or_turn_off()
                 return
-            self._write()
+            if not self._write() or (self._outgoing and not self._listen()):
+                return
 
     def _load(self) -> bool:
-        lines = []
-        for event in self._buffer.take(_BATCH_BYTES):
-            line = self._line(event)
-            if line:
-                lines.append(line)
-        self._batch_events = len(lines)
-        self._reporting = self._buffer.unreported
-        if self._reporting and not self._is_off():
-            lines.append(f'{{"type":"client_report","client":{quoted(self._client)},"dropped":{self._reporting}}}\n')
-        else:
-            self._reporting = 0
-        self._data, self._offset = "".join(lines).encode("ascii"), 0
+        events, size = self._buffer.take(_BATCH_BYTES)
+        lines = [line for line in map(self._line, events) if line]
+        self._buffer.release(len(events) - len(lines), 0 if lines else size)
+        reported = 0 if self._is_off() else self._buffer.unreported
+        if reported:
+            lines.append(f'{{"type":"client_report","client":{quoted(self._client)},"dropped":{reported}}}\n')
+            self._buffer.count_reported(reported)
         if not lines:
-            self._finish_batch()
-        return bool(lines)
+            return False
+        self._outgoing.append(Batch(self._next_number, lines, reported, size if len(lines) > bool(reported) else 0))
+        self._next_number += len(lines)
+        return True
 
     def _line(self, event: Event) -> str:
         try:
@@ -218,26 +277,98 @@ class Transport:
             self._buffer.count_dropped(1)
             return ""
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """One write; false if the connection is lost and nothing more is to be done for now."""
         assert self._sock is not None
+        batch = self._outgoing[0]
+        data = memoryview(batch.data)[self._offset :]
         try:
-            self._offset += self._sock.send(memoryview(self._data)[self._offset :], _SEND_FLAGS)
+            taken = self._sock.send(self._greeting + data if self._greeting else data, _SEND_FLAGS)
         except socket.timeout:
             # The sidecar does not read; meanwhile the buffer fills and then drops.
-            return
+            return True
         except OSError:
-            self._disconnect()
-            if time.monotonic() - self._connected_at < _LIVED_S:
-                self._turn_off()
-            return
-        if self._offset == len(self._data):
-            self._buffer.count_reported(self._reporting)
-            self.sent += self._batch_events
-            self._finish_batch()
+            return self._lose()
+        greeted = min(taken, len(self._greeting))
+        self._greeting = self._greeting[greeted:]
+        self._offset += taken - greeted
+        if self._offset == len(batch.data):
+            self._outgoing.popleft()
+            self._offset = 0
+            self._written = max(self._written, batch.last)
+            self._patience_s = _PATIENCE_FIRST_S
+            if self._keeps():
+                self._buffer.keep(batch)
+            else:
+                self._buffer.release(batch.events, batch.size)
+                self.sent += batch.events
+        return True
 
-    def _finish_batch(self) -> None:
-        self._buffer.release()
-        self._batch_events, self._data, self._offset, self._reporting = 0, b"", 0, 0
+    def _keeps(self) -> bool:
+        """Whether what is written on this connection is kept until the sidecar says that it has read it."""
+        return self._answered or (self._answer_due > 0 and time.monotonic() < self._answer_due)
+
+    def _listen(self) -> bool:
+        """Take what the sidecar has acknowledged, without waiting; false if the connection is lost, as for a write."""
+        if self._sock is None or self._answer_due == 0:
+            return True
+        if not self._take_answers():
+            return self._lose()
+        if not self._keeps() and self._buffer.awaits_answer:
+            # Too old for a greeting: it has rejected that and read everything else.
+            self._silent, self._trusted = self._socket_file(), False
+            self.sent += self._buffer.settle(None)
+        return True
+
+    def _take_answers(self) -> bool:
+        """False if no more will come."""
+        assert self._sock is not None
+        while True:
+            try:
+                # Not recv(), which would wait for as long as a write may.
+                data = os.read(self._sock.fileno(), _ANSWER_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            whole, newline, rest = (self._answer + data).rpartition(b"\n")
+            # What is no answer must not be collected either.
+            self._answer = rest[:_ANSWER_BYTES]
+            if newline:
+                self._settle(whole)
+            if len(data) < _ANSWER_BYTES:
+                return True
+
+    def _settle(self, answers: bytes) -> None:
+        """Each acknowledgement includes those before it: only the last one counts."""
+        for answer in reversed(answers.split(b"\n")):
+            number = acknowledged(answer)
+            if number is None or number > self._last_sent():
+                continue
+            self._answered = self._trusted = True
+            self._silent = None
+            if number > self._read:
+                self._read, self._patience_s = number, _PATIENCE_FIRST_S
+                self._hold_until = self._pause_s = 0.0
+                self.sent += self._buffer.settle(number)
+            return
+
+    def _last_sent(self) -> int:
+        """Number of the last line that the kernel took whole."""
+        if not self._offset:
+            return self._written
+        batch = self._outgoing[0]
+        return max(self._written, batch.first - 1 + batch.data.count(b"\n", 0, self._offset))
+
+    def _lose(self) -> bool:
+        """The connection broke; true if another one may be made at once."""
+        lived = time.monotonic() - self._connected_at >= _LIVED_S
+        self._disconnect()
+        if not lived:
+            self._hold_or_turn_off()
+        return lived
 
     def _connect(self) -> bool:
         if self._is_off():
@@ -260,7 +391,19 @@ class Transport:
         self._identity = (path, status.st_dev, status.st_ino)
         self._connected_at = self._checked_at = time.monotonic()
         self._off_until = 0.0
+        if acknowledges() and self._socket_file() != self._silent:
+            first = self._outgoing[0].first
+            self._greeting = b'{"type":"hello","session":"%s","seq":%d}\n' % (self._session.encode(), first)
+            self._answer_due = self._connected_at + (HOLD_S if self._trusted else ANSWER_S)
         return True
+
+    def _socket_file(self) -> Optional[tuple[int, int, int]]:
+        """Another one for each sidecar that has listened at the path, even if it got the same inode."""
+        try:
+            status = os.stat(self._identity[0]) if self._identity else None
+        except OSError:
+            return None
+        return (status.st_dev, status.st_ino, status.st_mtime_ns) if status else None
 
     def _is_replaced(self) -> bool:
         """Whether another socket lies at the path; looked up once a second at most."""
@@ -275,17 +418,55 @@ class Transport:
         return (status.st_dev, status.st_ino) != self._identity[1:]
 
     def _disconnect(self) -> None:
-        """Close, and go back to the start of the line that was being written."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
-        self._offset = self._data.rfind(b"\n", 0, self._offset) + 1
+        """Close, and go back to the first line that the sidecar may not have read."""
+        if self._sock is None:
+            return
+        if self._answer_due > 0:
+            self._take_answers()
+        if not self._keeps():
+            # What the kernel took whole counts as read.
+            self._read = max(self._read, self._last_sent())
+            self.sent += self._buffer.settle(None)
+        self._written = max(self._written, self._last_sent())
+        self._sock.close()
+        self._sock = None
+        self._greeting = self._answer = b""
+        self._answered, self._answer_due, self._offset = False, 0.0, 0
+        self._outgoing.extendleft(reversed(self._buffer.reclaim()))
+        if self._outgoing:
+            events = self._outgoing[0].cut(self._read)
+            self._buffer.release(events, 0)
+            self.sent += events
+
+    def _hold_or_turn_off(self) -> None:
+        """Keep everything for a while for a sidecar that was there and acknowledged; give up on another one."""
+        now = time.monotonic()
+        if self._trusted and self._hold_until == 0:
+            self._hold_until = now + HOLD_S
+        if now < self._hold_until:
+            self._pause_s = min(max(2 * self._pause_s, _PAUSE_FIRST_S), _PAUSE_LAST_S)
+        else:
+            self._turn_off()
 
     def _turn_off(self) -> None:
         """Drop and count what is queued: later, the sidecar would judge it by the wrong time."""
         self._off_until = time.monotonic() + CONNECT_INTERVAL_S
-        lines = self._data.count(b"\n", self._offset) - bool(self._reporting)
-        self._buffer.count_dropped(max(lines, 0))
-        self.sent += self._batch_events - max(lines, 0)
-        self._finish_batch()
+        self._trusted, self._hold_until, self._pause_s = False, 0.0, 0.0
+        while self._outgoing:
+            batch = self._outgoing.popleft()
+            self._buffer.release(batch.events, batch.size)
+            self._buffer.count_dropped(batch.events)
+            self._buffer.count_reported(-batch.reported)
         self._buffer.discard()
+
+
+def acknowledged(line: bytes) -> Optional[int]:
+    """The number in an acknowledgement; ``None`` for any other line."""
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(answer, dict) or answer.get("type") != "ack":
+        return None
+    number = answer.get("seq")
+    return number if type(number) is int and number >= 0 else None

@@ -9,7 +9,7 @@ use crate::cli::top::state::State;
 use crate::cli::top::text::{brief, clock, count, counted, span, words};
 
 /// What the counts of losses mean.
-const MEANINGS: [(&str, &str); 16] = [
+const MEANINGS: [(&str, &str); 17] = [
     ("evicted", "pushed out inside the window: raise --capacity"),
     (
         "open_attempts_overflow",
@@ -19,6 +19,10 @@ const MEANINGS: [(&str, &str); 16] = [
         "calls_overflow",
         "a token had more than 8 calls; old ones are forgotten",
     ),
+    (
+        "sessions_overflow",
+        "more than 1024 sessions within a minute; what they resend counts twice",
+    ),
     ("restart", "the sidecar began without a past"),
     ("malformed", "not one JSON object in UTF-8"),
     ("too_long", "longer than --max-line-bytes"),
@@ -26,7 +30,7 @@ const MEANINGS: [(&str, &str); 16] = [
     ("unknown_type", "a type that is not known"),
     ("missing_field", "a field that is required is missing"),
     ("invalid_field", "a field has a wrong type or value"),
-    ("duplicate", "reported twice"),
+    ("duplicate", "reported or sent twice"),
     ("client", "by clients, as they say themselves"),
     ("findings_queue", "findings, before they were shown"),
     ("spans_queue", "lifecycles, before they were exported"),

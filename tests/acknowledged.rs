@@ -1,0 +1,335 @@
+//! Acknowledged delivery on the stream socket of a running sidecar: `hello`, `ack`, lines that are
+//! sent again, and clients that do not play by the rules.
+
+#![allow(clippy::disallowed_methods)]
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+#[path = "support/sidecar.rs"]
+mod sidecar;
+
+use sidecar::{PATIENCE, Sidecar, end, start, wait_for};
+
+const API: &str = "stripe";
+const STARTS: &str = "oncewatch_events_total{type=\"attempt_start\"}";
+const DUPLICATES: &str = "oncewatch_events_rejected_total{reason=\"duplicate\"}";
+const ORPHANED: &str =
+    "oncewatch_verdicts_total{api=\"other\",severity=\"warning\",verdict=\"orphaned\"}";
+
+/// A client that keeps the rules.
+struct Client {
+    stream: UnixStream,
+    answers: BufReader<UnixStream>,
+}
+
+impl Client {
+    fn new(sidecar: &Sidecar) -> Self {
+        let stream = sidecar.connect();
+        let answers = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, answers }
+    }
+
+    fn hello(sidecar: &Sidecar, session: &str, seq: u64) -> Self {
+        let mut client = Self::new(sidecar);
+        client.send(&hello(session, seq));
+        client
+    }
+
+    fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn ack(&mut self) -> u64 {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        seq_of(&line)
+    }
+
+    /// Reads acknowledgements up to `seq`; they must rise, and none may be beyond it.
+    fn acked(&mut self, seq: u64) {
+        let mut last = 0;
+        while last != seq {
+            let next = self.ack();
+            assert!(last <= next && next <= seq, "{last}, then {next} of {seq}");
+            last = next;
+        }
+    }
+
+    /// Asserts that not a byte has come.
+    fn heard_nothing(&mut self) {
+        let short = Duration::from_millis(100);
+        self.stream.set_read_timeout(Some(short)).unwrap();
+        let heard = self.answers.fill_buf().map(<[u8]>::to_vec);
+        assert!(
+            matches!(&heard, Err(error) if error.kind() == ErrorKind::WouldBlock),
+            "{heard:?}"
+        );
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+}
+
+fn seq_of(line: &str) -> u64 {
+    let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(answer["type"], "ack", "{line}");
+    assert_eq!(answer.as_object().unwrap().len(), 2, "{line}");
+    answer["seq"].as_u64().unwrap()
+}
+
+fn hello(session: &str, seq: impl std::fmt::Display) -> String {
+    format!("{{\"type\":\"hello\",\"session\":\"{session}\",\"seq\":{seq}}}\n")
+}
+
+/// Starts of different tokens, without `call`: the detector itself would judge each of them twice.
+fn starts(numbers: std::ops::Range<u64>) -> String {
+    numbers
+        .map(|number| start(API, &format!("t{number}"), ""))
+        .collect()
+}
+
+#[test]
+fn lines_are_acknowledged_and_those_sent_again_are_left_out() {
+    let sidecar = Sidecar::start(&[]);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    assert_eq!(client.ack(), 0, "the hello is answered by itself");
+    client.send(&starts(1..101));
+    client.acked(100);
+    sidecar.wait_for_metric(STARTS, 100.0);
+    // Another one does not share its numbers.
+    let mut other = Client::hello(&sidecar, "other", 1);
+    other.send(&starts(1001..1011));
+    other.acked(10);
+    drop(client);
+    // It has heard of 90.
+    let mut client = Client::hello(&sidecar, "one", 91);
+    assert_eq!(client.ack(), 100);
+    client.send(&starts(91..121));
+    client.acked(120);
+    sidecar.wait_for_metric(DUPLICATES, 10.0);
+    sidecar.wait_for_metric(STARTS, 130.0);
+    // It gave up 30 lines.
+    let mut client = Client::hello(&sidecar, "one", 151);
+    assert_eq!(client.ack(), 150);
+    client.send(&starts(151..152));
+    client.acked(151);
+    sidecar.wait_for_metric(STARTS, 131.0);
+    assert_eq!(sidecar.metric(DUPLICATES), 10.0);
+}
+
+#[test]
+fn a_line_that_cannot_be_used_has_its_number_and_is_counted_once() {
+    let sidecar = Sidecar::start(&["--max-line-bytes=1KiB"]);
+    let long = "x".repeat(1025);
+    let text = format!(
+        "nonsense\n{long}\n \n{{\"type\":\"hello\"}}\n{}",
+        starts(4..5)
+    );
+    let mut client = Client::hello(&sidecar, "one", 1);
+    client.send(&text);
+    client.acked(4);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    assert_eq!(client.ack(), 4);
+    client.send(&text);
+    client.acked(4);
+    for (reason, count) in [
+        ("malformed", 1.0),
+        ("too_long", 1.0),
+        ("unknown_type", 1.0),
+        ("duplicate", 4.0),
+    ] {
+        let series = format!("oncewatch_events_rejected_total{{reason=\"{reason}\"}}");
+        sidecar.wait_for_metric(&series, count);
+    }
+    assert_eq!(sidecar.metric(STARTS), 1.0);
+}
+
+#[test]
+fn a_hello_that_is_no_first_line_or_malformed_is_rejected_and_never_answered() {
+    let sidecar = Sidecar::start(&[]);
+    let first_max = (1_u64 << 53) - 1;
+    let cases = [
+        ("unknown_type", format!("{}{}", starts(1..2), hello("s", 1))),
+        (
+            "unknown_type",
+            format!("{}{}", hello("s", 0), hello("s", 1)),
+        ),
+        (
+            "missing_field",
+            "{\"type\":\"hello\",\"seq\":1}\n".to_owned(),
+        ),
+        (
+            "missing_field",
+            "{\"type\":\"hello\",\"session\":\"s\"}\n".to_owned(),
+        ),
+        ("missing_field", hello("", 1)),
+        ("invalid_field", hello(&"s".repeat(65), 1)),
+        ("invalid_field", hello("s", u64::MAX)),
+        ("invalid_field", hello("s", first_max + 1)),
+        ("invalid_field", hello("s", 0)),
+        ("invalid_field", hello("s", -1)),
+        ("invalid_field", hello("s", "1.0")),
+        ("invalid_field", hello("s", "1e2")),
+        ("invalid_field", hello("s", "\"1\"")),
+        ("unsupported_version", hello("s", "1,\"v\":2")),
+        ("malformed", hello("s", "NaN")),
+        ("malformed", hello("s", "01")),
+    ];
+    for (reason, text) in cases {
+        let series = format!("oncewatch_events_rejected_total{{reason=\"{reason}\"}}");
+        let (rejected, started) = (sidecar.metric(&series), sidecar.metric(STARTS));
+        let mut client = Client::new(&sidecar);
+        client.send(&text);
+        sidecar.wait_for_metric(&series, rejected + 1.0);
+        // It goes on as any other client, and its lines have no numbers.
+        let begun = sidecar.metric(STARTS) - started;
+        client.send(&starts(2..3));
+        client.send(&starts(2..3));
+        sidecar.wait_for_metric(STARTS, started + begun + 2.0);
+        client.heard_nothing();
+    }
+    // The largest number still counts on.
+    let mut client = Client::hello(&sidecar, &"s".repeat(64), first_max);
+    client.send(&starts(10..13));
+    client.acked(first_max + 2);
+}
+
+#[test]
+fn who_does_not_ask_hears_nothing() {
+    let sidecar = Sidecar::start(&[]);
+    let mut client = Client::new(&sidecar);
+    client.send(&starts(1..1001));
+    sidecar.wait_for_metric(STARTS, 1000.0);
+    client.heard_nothing();
+}
+
+#[test]
+fn a_client_that_never_reads_is_read_to_the_end_and_costs_nothing() {
+    let mut sidecar = Sidecar::start(&[]);
+    let (_, before) = sidecar.memory_bytes();
+    let mut deaf = Client::hello(&sidecar, "deaf", 1);
+    let report = "{\"type\":\"client_report\",\"dropped\":0}\n";
+    let reports = "oncewatch_events_total{type=\"client_report\"}";
+    let mut sent = 0_u64;
+    // Line by line, each acknowledged by itself, until its socket holds no more of that.
+    let unread = |deaf: &Client| rustix::io::ioctl_fionread(&deaf.stream).unwrap();
+    let mut full = (0, 0);
+    while full.1 < 20 {
+        deaf.send(report);
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(4));
+        let bytes = unread(&deaf);
+        full = if bytes == full.0 {
+            (bytes, full.1 + 1)
+        } else {
+            (bytes, 0)
+        };
+        assert!(sent < 3000, "never full: {bytes} bytes");
+    }
+    // And a flood, which must not wait for it either.
+    let batch = report.repeat(1000);
+    for _ in 0..200 {
+        deaf.send(&batch);
+        sent += 1000;
+    }
+    sidecar.wait_for_metric(reports, sent as f64);
+    let mut other = Client::hello(&sidecar, "other", 1);
+    other.send(&starts(1..2));
+    other.acked(1);
+    assert_eq!(unread(&deaf), full.0, "it was not full");
+    let (_, after) = sidecar.memory_bytes();
+    assert!(after - before < 8 << 20, "grew from {before} to {after} B");
+    assert!(sidecar.is_running());
+    assert_eq!(sidecar.metric("oncewatch_clients_connected"), 2.0);
+    // When it reads at last, it hears of everything: nothing more has to be sent for that.
+    deaf.acked(sent);
+}
+
+#[test]
+fn a_client_that_closes_its_reading_end_is_still_read() {
+    let sidecar = Sidecar::start(&[]);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    client.acked(0);
+    client.stream.shutdown(std::net::Shutdown::Read).unwrap();
+    for number in 1..101 {
+        client.send(&starts(number..number + 1));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    sidecar.wait_for_metric(STARTS, 100.0);
+}
+
+#[test]
+fn two_connections_of_a_session_give_each_line_once() {
+    let sidecar = Sidecar::start(&[]);
+    let total = 20_000;
+    let lines: Vec<String> = (1..=total).map(|n| starts(n..n + 1)).collect();
+    std::thread::scope(|scope| {
+        for piece in [1, 7, 300] {
+            let (sidecar, lines) = (&sidecar, &lines);
+            scope.spawn(move || {
+                let mut client = Client::hello(sidecar, "one", 1);
+                let mut answers = client.stream.try_clone().unwrap();
+                let listener = std::thread::spawn(move || {
+                    let mut text = String::new();
+                    answers.read_to_string(&mut text).unwrap();
+                    text.lines().map(seq_of).max()
+                });
+                for piece in lines.chunks(piece) {
+                    client.send(&piece.concat());
+                }
+                client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+                assert_eq!(listener.join().unwrap(), Some(total));
+            });
+        }
+    });
+    sidecar.wait_for_metric(DUPLICATES, 2.0 * total as f64);
+    assert_eq!(sidecar.metric(STARTS), total as f64);
+}
+
+#[test]
+fn attempts_belong_to_the_session_s_newest_connection() {
+    let sidecar = Sidecar::start(&[]);
+    let mut first = Client::hello(&sidecar, "one", 1);
+    first.send(&start(API, "open", ""));
+    first.acked(1);
+    let mut second = Client::hello(&sidecar, "one", 2);
+    second.acked(1);
+    drop(first);
+    sidecar.wait_for_metric("oncewatch_clients_connected", 1.0);
+    assert_eq!(
+        sidecar.sum("oncewatch_verdicts_total{api=\"other\",severity=\"warning\""),
+        0.0
+    );
+    // A client that gives no name is the same one still: this ends the attempt.
+    second.send(&end(API, "open", ",\"outcome\":\"ok\""));
+    second.send(&start(API, "open too", ""));
+    second.acked(3);
+    assert_eq!(sidecar.metric(ORPHANED), 0.0);
+    drop(second);
+    sidecar.wait_for_metric(ORPHANED, 1.0);
+    let found = sidecar.findings(1);
+    assert_eq!(found[0]["verdict"], "orphaned");
+    // The truth may still come, on a third one.
+    let mut third = Client::hello(&sidecar, "one", 4);
+    third.send(&end(API, "open too", ",\"outcome\":\"ok\""));
+    third.acked(4);
+    wait_for("both tokens to succeed", || {
+        let tokens = sidecar.api("/api/v1/tokens?status=succeeded");
+        (tokens["tokens"].as_array()?.len() == 2).then_some(())
+    });
+}
+
+#[test]
+fn what_was_read_before_an_orderly_end_is_acknowledged() {
+    let sidecar = Sidecar::start(&[]);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    client.acked(0);
+    sidecar.signal(rustix::process::Signal::STOP);
+    client.send(&starts(1..301));
+    client.send("{\"type\":\"attempt_sta");
+    let stopped = sidecar.terminate();
+    assert!(stopped.status.success(), "{:?}", stopped.log);
+    let mut rest = String::new();
+    client.answers.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest.lines().map(seq_of).max(), Some(300), "{rest}");
+}
