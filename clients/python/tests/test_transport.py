@@ -303,9 +303,10 @@ def run_python(code: str, **env: str) -> subprocess.CompletedProcess:
 
 
 def test_exit_flushes(collector):
-    done = run_python("for i in range(300): oncewatch.begin('default', str(i)).end()")
+    # As many as find room even if the sender did not get to run meanwhile.
+    done = run_python("for i in range(250): oncewatch.begin('default', str(i)).end()")
     assert (done.returncode, done.stderr) == (0, "")
-    assert [e["token"] for e in collector.wait(900)] == [str(i) for i in range(300) for _ in range(3)]
+    assert [e["token"] for e in collector.wait(750)] == [str(i) for i in range(250) for _ in range(3)]
 
 
 def test_exit_is_not_held_up_by_a_stalled_sidecar(collector):
