@@ -17,7 +17,11 @@ type document struct {
 	token                string
 	hasToken             bool
 	tokenStart, tokenEnd int
+	tooDeep              bool
 }
+
+// Deeper documents have no canonical form in any client. DynamoDB allows 32 levels of attributes.
+const levelsMax = 512
 
 // value keeps a scalar as the bytes it was read from: numbers are written back as they were.
 type value struct {
@@ -44,12 +48,13 @@ func parseDocument(body []byte, tokenField string) (document, bool) {
 	found := document{}
 	if reader.peek() != '{' || tokenField == "" {
 		found.root = reader.value()
+		found.tooDeep = reader.tooDeep
 		return found, true
 	}
 	found.root = value{kind: '{'}
 	reader.members(func(entry member, start, end int) {
 		found.root.members = append(found.root.members, entry)
-		if entry.key != tokenField {
+		if !entry.is(tokenField) {
 			return
 		}
 		found.token, found.hasToken, found.tokenStart, found.tokenEnd = "", false, 0, 0
@@ -58,15 +63,25 @@ func parseDocument(body []byte, tokenField string) (document, bool) {
 			found.hasToken, found.tokenStart, found.tokenEnd = true, start+1, end-1
 		}
 	})
+	found.tooDeep = reader.tooDeep
 	return found, true
 }
 
-// canonical is what FP is a hash of, without the API's name; false if it cannot be written as UTF-8.
+// is tells whether the member has this name. A key that is no text has none, though it may look like U+FFFD.
+func (m *member) is(name string) bool {
+	return m.keyValid && m.key == name
+}
+
+// canonical is what FP is a hash of, without the API's name; false if it is
+// too deep or cannot be written as UTF-8.
 func (d *document) canonical(tokenField string, ignoredFields []string) ([]byte, bool) {
+	if d.tooDeep {
+		return nil, false
+	}
 	root := d.root
 	if root.kind == '{' {
 		root.members = slices.DeleteFunc(slices.Clone(root.members), func(entry member) bool {
-			return tokenField != "" && entry.key == tokenField || slices.Contains(ignoredFields, entry.key)
+			return tokenField != "" && entry.is(tokenField) || slices.ContainsFunc(ignoredFields, entry.is)
 		})
 	}
 	return root.appendCanonical(nil)
@@ -81,6 +96,9 @@ func (v *value) appendCanonical(out []byte) ([]byte, bool) {
 		first := true
 		for index := range v.members {
 			entry := &v.members[index]
+			if !entry.keyValid {
+				return nil, false
+			}
 			if index+1 < len(v.members) && v.members[index+1].key == entry.key {
 				continue
 			}
@@ -89,7 +107,7 @@ func (v *value) appendCanonical(out []byte) ([]byte, bool) {
 			}
 			first = false
 			out = append(appendQuoted(out, entry.key), ':')
-			if out, valid = entry.value.appendCanonical(out); !valid || !entry.keyValid {
+			if out, valid = entry.value.appendCanonical(out); !valid {
 				return nil, false
 			}
 		}
@@ -122,6 +140,8 @@ func (v *value) appendCanonical(out []byte) ([]byte, bool) {
 type reader struct {
 	body     []byte
 	position int
+	level    int
+	tooDeep  bool
 	// skips passes over the items and members of values.
 	skips bool
 }
@@ -148,14 +168,14 @@ func (r *reader) value() value {
 	case '{':
 		r.members(func(entry member, _, _ int) { found.members = append(found.members, entry) })
 	case '[':
-		r.position++
+		r.enter()
 		for r.peek() != ']' {
 			found.items = append(found.items, r.value())
 			if r.peek() == ',' {
 				r.position++
 			}
 		}
-		r.position++
+		r.leave()
 	case '"':
 		found.scalar = r.quoted()
 	default:
@@ -190,7 +210,7 @@ func (r *reader) skip() {
 // members reads an object and gives each member with the range of its value.
 func (r *reader) members(each func(entry member, start, end int)) {
 	r.peek()
-	r.position++
+	r.enter()
 	for r.peek() != '}' {
 		entry := member{}
 		entry.key, entry.keyValid = unquoted(r.quoted())
@@ -204,7 +224,18 @@ func (r *reader) members(each func(entry member, start, end int)) {
 			r.position++
 		}
 	}
+	r.leave()
+}
+
+func (r *reader) enter() {
 	r.position++
+	r.level++
+	r.tooDeep = r.tooDeep || r.level > levelsMax
+}
+
+func (r *reader) leave() {
+	r.position++
+	r.level--
 }
 
 // quoted reads a string, with its quotes.

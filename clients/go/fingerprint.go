@@ -13,8 +13,8 @@ const (
 // Fingerprints is what one request body tells about itself.
 type Fingerprints struct {
 	// FP identifies what is asked for: equal for any key order or white space.
-	// Empty for a body over 256 KiB, one that is not JSON (RFC 8259, at most
-	// 10000 levels), or one with a lone surrogate, which UTF-8 cannot carry.
+	// Empty for a body over 256 KiB, one that is not JSON (RFC 8259), one of more
+	// than 512 levels, or one with a lone surrogate, which UTF-8 cannot carry.
 	FP string
 	// FPRaw identifies the bytes as sent, without the token's.
 	FPRaw string

@@ -12,8 +12,8 @@ const crypto = require('node:crypto');
 
 const BODY_BYTES_MAX = 256 * 1024;
 const HEX_DIGITS = 32;
-// Far beyond what an API takes (DynamoDB: 32) and far below what the stack holds.
-const DEPTH_MAX = 1000;
+// Deeper documents have no canonical form in any client. DynamoDB allows 32 levels of attributes.
+const LEVELS_MAX = 512;
 
 class NotJson extends Error {}
 
@@ -26,8 +26,8 @@ const sha256Hex = crypto.hash
  * Hash `body` for `api`; never throws for any bytes.
  *
  * `tokenField` and `ignoredFields` are looked for at the top level only. Of a repeated key the last one counts.
- * `fp` is undefined for a body over 256 KiB, one that is not JSON, and one whose hashed strings are not Unicode;
- * `token` is undefined if the token field is no top-level string.
+ * `fp` is undefined for a body over 256 KiB, one that is not JSON or has more than 512 levels, and one whose hashed strings
+ * are not Unicode; `token` is undefined if the token field is no top-level string.
  *
  * @param {string} api
  * @param {Uint8Array | string} body
@@ -50,7 +50,7 @@ function fingerprint(api, body, tokenField, ignoredFields = []) {
   }
   const { token, tokenStart, tokenEnd } = scanner;
   return {
-    fp: scanner.isUnicode && bytes <= BODY_BYTES_MAX ? shortHash(prefix + canonical) : undefined,
+    fp: scanner.isWritable && bytes <= BODY_BYTES_MAX ? shortHash(prefix + canonical) : undefined,
     fpRaw: shortHash(prefix + text.slice(0, tokenStart) + text.slice(tokenEnd)),
     token,
   };
@@ -71,7 +71,7 @@ function canonical(body, tokenField, ignoredFields = []) {
   const scanner = new Scanner(text, false, tokenField, ignoredFields);
   try {
     const written = scanner.document();
-    return scanner.isUnicode ? written : undefined;
+    return scanner.isWritable ? written : undefined;
   } catch (error) {
     if (!(error instanceof NotJson)) throw error;
     return undefined;
@@ -116,7 +116,12 @@ class Scanner {
     // Whether UTF-16 order of keys is code-point order.
     this.unitOrder = isAsciiText;
     this.isUnicode = true;
+    this.isDeep = false;
     this.decoded = '';
+  }
+
+  get isWritable() {
+    return this.isUnicode && !this.isDeep;
   }
 
   document() {
@@ -136,14 +141,13 @@ class Scanner {
   }
 
   value(depth) {
-    if (depth > DEPTH_MAX) throw new NotJson();
     switch (this.text.charCodeAt(this.at)) {
       case 34:
         return this.string();
       case 123:
-        return this.object(depth);
+        return depth < LEVELS_MAX ? this.object(depth) : this.skipped();
       case 91:
-        return this.array(depth);
+        return depth < LEVELS_MAX ? this.array(depth) : this.skipped();
       case 116:
         return this.word('true');
       case 102:
@@ -153,6 +157,21 @@ class Scanner {
       default:
         return this.number();
     }
+  }
+
+  /** Passes over an object or array that is too deep: only brackets and strings are looked at. */
+  skipped() {
+    this.isDeep = true;
+    let level = 0;
+    do {
+      MARK.lastIndex = this.at;
+      const mark = MARK.exec(this.text)?.[0];
+      if (mark === undefined) throw new NotJson();
+      this.at = MARK.lastIndex;
+      if (mark === '[' || mark === '{') level += 1;
+      else if (mark === ']' || mark === '}') level -= 1;
+    } while (level > 0);
+    return '';
   }
 
   word(word) {
@@ -280,6 +299,7 @@ class Scanner {
   }
 }
 
+const MARK = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}]/gs;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 
 function byUnits(a, b) {

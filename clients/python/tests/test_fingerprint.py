@@ -17,6 +17,10 @@ VECTORS = json.loads(
 )["vectors"]
 
 
+def test_no_vector_is_missing():
+    assert len(VECTORS) == 79 and len({vector["name"] for vector in VECTORS}) == 79
+
+
 def joined(parts):
     return "".join(text * repetitions for text, repetitions in parts)
 
@@ -51,9 +55,23 @@ def test_text_and_bytes_are_the_same():
     assert oncewatch.fingerprint("x", bytearray(body.encode()), "t") == expected
 
 
-def test_a_depth_beyond_the_interpreter_is_not_json():
-    body = b'{"t":"tok","a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    assert oncewatch.fingerprint("x", body, "t").fp is None
+@pytest.mark.parametrize("levels", [513, 950, 2_000, 200_000])
+def test_a_token_is_found_at_any_depth(levels):
+    """Beyond some 1000 levels the interpreter gives up, in the sender's thread and in the application's."""
+
+    def body(token: str) -> bytes:
+        nested = '{"t":"in\\"]","b":[' * (levels // 2) + '"]"' + "]}" * (levels // 2)
+        return f'{{"x":[1],"t":"{token}","a":[{nested}],"b":{{}}}}'.encode()
+
+    found = oncewatch.fingerprint("x", body("tok"), "t")
+    assert (found.fp, found.token) == (None, "tok")
+    assert found.fp_raw == oncewatch.fingerprint("x", body("other"), "t").fp_raw
+    assert oncewatch.fingerprint("x", body("tok")[:-1], "t").token is None
+
+
+def test_brackets_beside_each_other_are_no_levels():
+    for body in ("[" + "[],{}," * 1000 + "[]]", '{"a":"' + "[{" * 1000 + '"}', '["\\"' + "[" * 1000 + '","\\\\"]'):
+        assert oncewatch.canonical(body) is not None
 
 
 def random_value(rng: random.Random, depth: int):

@@ -1,7 +1,7 @@
 //! Reads a JSON document into its canonical form and finds the token's characters in it.
 //!
 //! No parser in the SDK's dependency tree keeps what SPEC §10 needs: the text of numbers, and where in the bytes a
-//! member's value stands. Any bytes are accepted without a panic; the work is bounded by size times [`DEPTH_MAX`].
+//! member's value stands. Any bytes are accepted without a panic; the work is bounded by size times [`LEVELS_MAX`].
 
 mod locate;
 
@@ -9,8 +9,8 @@ use std::ops::Range;
 
 pub(crate) use locate::locate;
 
-/// Deeper documents have no canonical form, to bound the stack. DynamoDB allows 32 levels of nested attributes.
-const DEPTH_MAX: usize = 512;
+/// Deeper documents have no canonical form in any client, to bound the stack. DynamoDB allows 32 levels of attributes.
+const LEVELS_MAX: usize = 512;
 
 /// A document that was read to its end.
 pub(crate) struct Document {
@@ -142,11 +142,11 @@ impl<'a> Reader<'a> {
     }
 
     fn read_value(&mut self, depth: usize) -> Option<()> {
-        if depth > DEPTH_MAX {
-            self.too_deep = true;
-            return None;
-        }
         match self.peek()? {
+            b'{' | b'[' if depth >= LEVELS_MAX => {
+                self.too_deep = true;
+                None
+            }
             b'{' => self.read_object(depth, None, &|_| false),
             b'[' => self.read_array(depth),
             b'"' => {
@@ -248,7 +248,7 @@ impl<'a> Reader<'a> {
         let from = self.at + 1;
         let text = self.read_string()?;
         self.token = Some(Token {
-            text: String::from_utf8_lossy(&text).into_owned(),
+            text: replace_surrogates(&text),
             source: from..self.at - 1,
         });
         Some(())
@@ -377,6 +377,18 @@ impl<'a> Reader<'a> {
         }
         high
     }
+}
+
+/// UTF-8 with one U+FFFD for each lone surrogate, as in the other clients; `from_utf8_lossy` writes one for each byte.
+fn replace_surrogates(text: &[u8]) -> String {
+    text.utf8_chunks().fold(String::new(), |mut whole, chunk| {
+        whole.push_str(chunk.valid());
+        // Of the three bytes only the first can begin a character.
+        if chunk.invalid().first() == Some(&0xed) {
+            whole.push(char::REPLACEMENT_CHARACTER);
+        }
+        whole
+    })
 }
 
 fn push_code_point(code_point: u32, text: &mut Vec<u8>) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use oncewatch_client::{canonical, fingerprint};
 use serde_json::Value;
 
-const VECTORS: usize = 57;
+const VECTORS: usize = 79;
 
 fn document() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conformance/fingerprints.json");
@@ -99,7 +99,8 @@ fn the_decoder_of_this_test_is_right() {
 #[test]
 fn hostile_bodies_are_read_without_a_panic() {
     let deep = |levels: usize| [vec![b'['; levels], vec![b']'; levels]].concat();
-    assert!(canonical::<&str>(&deep(500), None, &[]).is_some());
+    assert!(canonical::<&str>(&deep(512), None, &[]).is_some());
+    assert_eq!(canonical::<&str>(&deep(513), None, &[]), None);
     assert_eq!(canonical::<&str>(&deep(100_000), None, &[]), None);
     let unfinished: [&[u8]; 8] = [
         b"{",
@@ -134,6 +135,16 @@ fn a_lone_surrogate_in_a_dropped_field_does_not_matter() {
         r#"{"a":2,"b":1}"#
     );
     assert_eq!(canonical::<&str>(body, None, &[]), None);
+}
+
+#[test]
+fn each_lone_surrogate_of_a_token_is_one_replacement_character() {
+    let body = br#"{"t":"a\ud800\udbffb\udc00\ud83d\ude00"}"#;
+    let token = fingerprint::<&str>("default", body, Some("t"), &[]).token;
+    assert_eq!(
+        token.as_deref(),
+        Some("a\u{fffd}\u{fffd}b\u{fffd}\u{1f600}")
+    );
 }
 
 #[test]

@@ -88,15 +88,21 @@ class Sidecar:
             equal_since = (equal_since or now) if seen == want else None
             if equal_since and now - equal_since >= SETTLED_S:
                 break
-            assert equal_since or now < deadline, f"after {timeout_s} s the sidecar says {seen}, expected {want}"
+            assert equal_since or now < deadline, (
+                f"after {timeout_s} s the sidecar says {seen}, expected {want}; {self._blind_spots()}"
+            )
             time.sleep(0.05)
         self._check_blind_spots()
         return self._check_findings()
 
+    def _blind_spots(self) -> dict[str, object]:
+        """What the sidecar did not get to judge, by metric; 0 or empty for nothing."""
+        scrape = self.scrape()
+        return {name: scrape.count_by(name, label) if label else scrape.value(name) for name, label in BLIND_SPOTS}
+
     def _check_blind_spots(self) -> None:
         scrape = self.scrape()
-        for name, label in BLIND_SPOTS:
-            counted = scrape.count_by(name, label) if label else scrape.value(name)
+        for name, counted in self._blind_spots().items():
             assert not counted, f"{name} counts {counted}"
         for reason in ("evicted", "open_attempts_overflow"):
             assert scrape.value("oncewatch_tracking_gaps_total", reason=reason) == 0

@@ -16,6 +16,8 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple, NoReturn, Optional, Union
 
 BODY_BYTES_MAX = 256 * 1024
+# Deeper documents have no canonical form in any client. DynamoDB allows 32 levels of attributes.
+_LEVELS_MAX = 512
 _HEX_DIGITS = 32
 
 # StopIteration is how the standard scanner says that no value begins here.
@@ -27,9 +29,10 @@ Body = Union[bytes, bytearray, memoryview, str]
 class Fingerprint(NamedTuple):
     """What one request body tells about itself.
 
-    ``fp`` is ``None`` for a body over 256 KiB, one that is not JSON, or one
-    whose strings are not Unicode (a lone surrogate cannot be written as
-    UTF-8).  ``token`` is ``None`` if the token field is no top-level string.
+    ``fp`` is ``None`` for a body over 256 KiB, one that is not JSON or has
+    more than 512 levels, or one whose strings are not Unicode (a lone
+    surrogate cannot be written as UTF-8).  ``token`` is ``None`` if the token
+    field is no top-level string.
     """
 
     fp: Optional[str]
@@ -49,10 +52,13 @@ class _SourceNumber:
 class _Document(NamedTuple):
     """A parsed body, and where in its text the token's characters are (an empty range if nowhere)."""
 
+    text: str
     value: Any
     token: Optional[str] = None
     token_start: int = 0
     token_end: int = 0
+    # Too deep for the interpreter: ``value`` is not all of it.
+    is_cut: bool = False
 
 
 def fingerprint(
@@ -75,7 +81,7 @@ def fingerprint(
         return Fingerprint(None, _hash(prefix, raw), None)
     fp = None
     if len(raw) <= BODY_BYTES_MAX:
-        canonical_body = _canonical(document.value, token_field, ignored_fields)
+        canonical_body = _canonical(document, token_field, ignored_fields)
         if canonical_body is not None:
             fp = _hash(prefix, canonical_body)
     start, end = document.token_start, document.token_end
@@ -91,7 +97,7 @@ def canonical(body: Body, token_field: Optional[str] = None, ignored_fields: tup
     """
     try:
         text = body if isinstance(body, str) else bytes(body).decode("utf-8")
-        return _canonical(_parse(text, token_field).value, token_field, ignored_fields)
+        return _canonical(_parse(text, token_field), token_field, ignored_fields)
     except _NOT_JSON:
         return None
 
@@ -133,9 +139,10 @@ def _read_document(text: str, token_field: Optional[str], decoder: JSONDecoder) 
     if opening is None:
         value, index = scan(text, _skip_space(text).end())  # type: ignore[union-attr]
         _expect_end(text, index)
-        return _Document(value)
+        return _Document(text, value)
     members: dict[str, Any] = {}
     token, token_start, token_end = None, 0, 0
+    is_cut = False
     index = opening.end()
     separator = opening[1]
     while separator != "}":
@@ -144,7 +151,10 @@ def _read_document(text: str, token_field: Optional[str], decoder: JSONDecoder) 
             key, start = member[1], member.end()
         else:
             key, start = _read_escaped_key(text, index)
-        value, index = scan(text, start)
+        try:
+            value, index = scan(text, start)
+        except RecursionError:
+            value, index, is_cut = None, _end_of_brackets(text, start), True
         members[key] = value
         if key == token_field:
             if isinstance(value, str):
@@ -156,9 +166,43 @@ def _read_document(text: str, token_field: Optional[str], decoder: JSONDecoder) 
             raise json.JSONDecodeError("expected ',' or '}'", text, index)
         separator, index = after[1], after.end()
     _expect_end(text, index)
-    return _Document(members, token, token_start, token_end)
+    return _Document(text, members, token, token_start, token_end, is_cut)
 
 
+def _is_deep(text: str) -> bool:
+    """Whether a JSON text has more than ``_LEVELS_MAX`` levels; each round takes the innermost of them away."""
+    if text.count("[") + text.count("{") <= _LEVELS_MAX:
+        return False
+    source = text.encode("utf-8", "surrogatepass")
+    if b"\\" in source:
+        source = source.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(source.split(b'"')[::2])
+    brackets = outside_strings.translate(_ONE_KIND_OF_BRACKETS, _ALL_BUT_BRACKETS)
+    for _ in range(_LEVELS_MAX):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+_ONE_KIND_OF_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_ALL_BUT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def _end_of_brackets(text: str, start: int) -> int:
+    """The end of the array or object that begins at ``start``, of which only brackets and strings are looked at."""
+    level = 0
+    for mark in _find_marks(text, start):
+        if mark[0] in "[{":
+            level += 1
+        elif mark[0] in "]}":
+            level -= 1
+            if level == 0:
+                return mark.end()
+    raise json.JSONDecodeError("expected more text", text, len(text))
+
+
+_find_marks = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL).finditer
 _skip_space = re.compile(r"[ \t\n\r]*").match
 _match_opening = re.compile(r"[ \t\n\r]*\{(?:[ \t\n\r]*(\}))?").match
 _match_key = re.compile(r'[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*').match
@@ -186,8 +230,11 @@ def _expect_end(text: str, index: int) -> None:
 _encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
-def _canonical(value: Any, token_field: Optional[str], ignored_fields: tuple[str, ...]) -> Optional[bytes]:
-    """Takes the dropped fields out of ``value`` itself: nobody needs the parsed body afterwards."""
+def _canonical(document: _Document, token_field: Optional[str], ignored_fields: tuple[str, ...]) -> Optional[bytes]:
+    """Takes the dropped fields out of the parsed body itself: nobody needs it afterwards."""
+    if document.is_cut or _is_deep(document.text):
+        return None
+    value = document.value
     if isinstance(value, dict):
         value.pop(token_field, None)
         for name in ignored_fields:

@@ -1,6 +1,7 @@
 package io.oncewatch;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertNull;
 
@@ -12,6 +13,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
@@ -20,7 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class FingerprintTest {
-    private static final int VECTORS = 57;
+    private static final int VECTORS = 79;
 
     static JsonNode conformance(String file) throws IOException {
         return new ObjectMapper().readTree(Path.of("../conformance", file).toFile()).get("vectors");
@@ -81,15 +83,31 @@ class FingerprintTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"[", "{\"a\":"})
-    void aDocumentTooDeepForTheStackIsNoJson(String opening) {
-        assertNotNull(nested(opening, Json.LEVELS_MAX).fp());
-        assertNull(nested(opening, Json.LEVELS_MAX + 1).fp());
-        assertNull(nested(opening, 1_000_000).fp());
+    void aTokenIsFoundAtAnyDepth(String opening) {
+        assertNotNull(nested(opening, Json.LEVELS_MAX - 1, "x").fp());
+        for (int levels : new int[] {Json.LEVELS_MAX, 1_000_000}) {
+            Fingerprint found = nested(opening, levels, "x");
+            assertNull(found.fp());
+            assertEquals("x", found.token());
+            assertEquals(found.fpRaw(), nested(opening, levels, "y").fpRaw());
+        }
     }
 
-    private static Fingerprint nested(String opening, int levels) {
+    private static Fingerprint nested(String opening, int levels, String token) {
         String closing = opening.equals("[") ? "]" : "}";
-        String body = opening.repeat(levels) + "1" + closing.repeat(levels);
-        return Fingerprint.of("a", body.getBytes(StandardCharsets.UTF_8), null, List.of());
+        String body = "{\"a\":" + opening.repeat(levels) + "\"]}\\\"\"" + closing.repeat(levels) + ",\"t\":\"" + token + "\"}";
+        return Fingerprint.of("a", body.getBytes(StandardCharsets.UTF_8), "t", List.of());
+    }
+
+    /** Half of what the machine gives a thread that asks for nothing. */
+    @Test
+    void theLevelsFitIntoASmallStack() throws InterruptedException {
+        AtomicReference<Object> found = new AtomicReference<>();
+        Runnable hash = () -> found.set(nested("{\"a\":", Json.LEVELS_MAX - 1, "x").fp());
+        Thread thread = new Thread(null, hash, "small", 512 * 1024);
+        thread.setUncaughtExceptionHandler((ignored, failure) -> found.set(failure));
+        thread.start();
+        thread.join();
+        assertInstanceOf(String.class, found.get());
     }
 }

@@ -15,7 +15,8 @@ import java.util.Map;
  * The two fingerprints of a request (SPEC §10). Neither contains the token.
  *
  * @param fp identifies what is asked for: equal for any key order or white space. {@code null} for a body over 256 KiB,
- *     one that is not JSON, or one whose strings are not Unicode (a lone surrogate cannot be written as UTF-8)
+ *     one that is not JSON or has more than 512 levels, or one whose strings are not Unicode (a lone surrogate cannot be
+ *     written as UTF-8)
  * @param fpRaw identifies the bytes: it differs where {@code fp} is equal when a serialiser wrote the same request in
  *     another way
  * @param token what the token field holds; {@code null} if it is no top-level string
@@ -51,7 +52,7 @@ public record Fingerprint(String fp, String fpRaw, String token) {
             end = byteOffset(text, end);
         }
         String raw = hash(prefix, ByteBuffer.wrap(body, 0, start), ByteBuffer.wrap(body, end, body.length - end));
-        byte[] canonical = body.length > BODY_BYTES_MAX ? null : canonical(document, tokenField, ignoredFields);
+        byte[] canonical = body.length > BODY_BYTES_MAX || json.deep ? null : canonical(document, tokenField, ignoredFields);
         return new Fingerprint(canonical == null ? null : hash(prefix, canonical), raw, json.wanted);
     }
 
@@ -61,7 +62,9 @@ public record Fingerprint(String fp, String fpRaw, String token) {
      */
     public static byte[] canonical(byte[] body, String tokenField, Collection<String> ignoredFields) {
         try {
-            return canonical(new Json(decode(body), tokenField).read(), tokenField, ignoredFields);
+            Json json = new Json(decode(body), tokenField);
+            Object document = json.read();
+            return json.deep ? null : canonical(document, tokenField, ignoredFields);
         } catch (CharacterCodingException | Json.NotJson notJson) {
             return null;
         }

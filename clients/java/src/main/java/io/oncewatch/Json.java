@@ -12,8 +12,8 @@ import java.util.Map;
  * become maps (of a repeated key the last value counts), arrays lists, strings strings, other values {@link Literal}.
  */
 final class Json {
-    /** Deeper documents count as no JSON: a level takes up to 1 KiB of stack. DynamoDB allows 32 levels in a value. */
-    static final int LEVELS_MAX = 256;
+    /** Deeper documents have no canonical form in any client. DynamoDB allows 32 levels of attributes. */
+    static final int LEVELS_MAX = 512;
 
     /** A number as it was written (integers: in decimal), {@code true}, {@code false} or {@code null}. */
     record Literal(String text) {}
@@ -40,6 +40,8 @@ final class Json {
     int wantedEnd;
     /** The wanted field's value, {@code null} if it is no string. */
     String wanted;
+    /** What was read is not all of it: there are more levels than {@link #LEVELS_MAX}. */
+    boolean deep;
 
     /** {@code wantedField} is the top-level field whose place is to be found, or {@code null}. */
     Json(String text, String wantedField) {
@@ -61,9 +63,9 @@ final class Json {
         char first = peek();
         switch (first) {
             case '{':
-                return object();
+                return level < LEVELS_MAX ? object() : skipped();
             case '[':
-                return array();
+                return level < LEVELS_MAX ? array() : skipped();
             case '"':
                 return string();
             default:
@@ -114,11 +116,29 @@ final class Json {
         return items;
     }
 
-    private void enter() throws NotJson {
-        if (++level > LEVELS_MAX) {
-            throw fail("fewer levels");
-        }
+    private void enter() {
+        level++;
         index++;
+    }
+
+    /** Passes over an object or array that is too deep: only brackets and strings are looked at. */
+    private Literal skipped() throws NotJson {
+        deep = true;
+        int open = 0;
+        do {
+            char unit = peek();
+            if (unit == '"') {
+                string();
+                continue;
+            }
+            index++;
+            if (unit == '[' || unit == '{') {
+                open++;
+            } else if (unit == ']' || unit == '}') {
+                open--;
+            }
+        } while (open > 0);
+        return WORDS.get("null");
     }
 
     private boolean closes(char end) throws NotJson {
