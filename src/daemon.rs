@@ -5,6 +5,7 @@
 
 mod bound;
 mod memory;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -14,9 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Origin, Settings};
 use crate::detect::finding::Lifecycle;
@@ -40,6 +39,7 @@ use crate::metrics::exposition::render;
 use crate::metrics::{Metrics, Refused};
 use crate::pipeline::{Pipeline, Report, Sinks};
 use memory::{Memory, tidy};
+use tasks::Tasks;
 
 /// Findings that wait for the store and the log; beyond it they are dropped and counted.
 const FINDINGS_QUEUE: usize = 4096;
@@ -81,49 +81,6 @@ pub struct Daemon {
     collector: Tasks,
     /// Ends what shows and exports, last.
     outlets: Tasks,
-}
-
-/// Tasks that are stopped together.
-struct Tasks {
-    stop: CancellationToken,
-    running: JoinSet<anyhow::Result<()>>,
-}
-
-impl Tasks {
-    fn new() -> Self {
-        Self {
-            stop: CancellationToken::new(),
-            running: JoinSet::new(),
-        }
-    }
-
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) {
-        self.running.spawn(async move { task.await.context(name) });
-    }
-
-    /// The first task that ends, which none does unless it fails.
-    async fn failure(&mut self) -> anyhow::Error {
-        match self.running.join_next().await {
-            None => std::future::pending().await,
-            Some(Ok(Err(error))) => error,
-            Some(Ok(Ok(()))) => anyhow::anyhow!("a task ended by itself"),
-            Some(Err(error)) => error.into(),
-        }
-    }
-
-    /// Tells all tasks to stop and waits for them.
-    async fn finish(mut self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        let mut result = Ok(());
-        while let Some(ended) = self.running.join_next().await {
-            result = result.and(ended.map_err(Into::into).and_then(|inner| inner));
-        }
-        result
-    }
 }
 
 /// Runs the sidecar until SIGTERM or SIGINT.

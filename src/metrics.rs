@@ -7,7 +7,9 @@ mod api;
 mod exemplar;
 pub mod exposition;
 mod family;
+mod handles;
 pub mod history;
+mod labels;
 pub mod snapshot;
 mod tally;
 
@@ -26,7 +28,10 @@ use crate::detect::verdict::Verdict;
 use api::{ApiSeries, describe, label_values};
 use exemplar::{Exemplar, Exemplars, Kept};
 use family::Family;
+pub use handles::{ConnectionGuard, SpanCounters, StateSeries};
 use history::History;
+use labels::Lost;
+pub use labels::Refused;
 pub use tally::Tally;
 
 /// Label value shared by the APIs whose profile is not active.
@@ -52,120 +57,6 @@ pub const REUSE_AGE_BUCKETS: [f64; 10] = [
 
 /// Difference between a client's clock and ours from which an `at` is suspect (SPEC §2).
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-
-/// Where an event or its effect was lost: the label of `events_dropped_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lost {
-    Client,
-    FindingsQueue,
-    SpansQueue,
-}
-
-impl Lost {
-    const ALL: [Self; 3] = [Self::Client, Self::FindingsQueue, Self::SpansQueue];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::FindingsQueue => "findings_queue",
-            Self::SpansQueue => "spans_queue",
-        }
-    }
-}
-
-/// Why a connection was closed, or could not be had: the label of `connections_refused_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// `max-connections` were open.
-    Limit,
-    /// Its user is not in `allow-uid`.
-    Uid,
-    /// The system refused to accept it: no descriptor or memory is left. It waits, and is tried again.
-    AcceptFailed,
-    /// An HTTP address had too many: the oldest idle one made room, or the new one was closed.
-    HttpLimit,
-}
-
-impl Refused {
-    const ALL: [Self; 4] = [Self::Limit, Self::Uid, Self::AcceptFailed, Self::HttpLimit];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Limit => "limit",
-            Self::Uid => "uid",
-            Self::AcceptFailed => "accept_failed",
-            Self::HttpLimit => "http_limit",
-        }
-    }
-}
-
-/// What became of spans: the handles of `spans_total`.
-#[derive(Clone, Debug)]
-pub struct SpanCounters {
-    /// Accepted by the collector.
-    pub exported: IntCounter,
-    /// Refused by the collector, or not answered in time.
-    pub failed: IntCounter,
-    /// Given up before they were sent.
-    pub dropped: IntCounter,
-}
-
-impl SpanCounters {
-    fn new(registry: &Registry) -> Self {
-        let family = Family::new(registry, "spans_total", "Spans by what became of them.");
-        let [exported, failed, dropped] =
-            family.counters("outcome", ["exported", "failed", "dropped"]);
-        Self {
-            exported,
-            failed,
-            dropped,
-        }
-    }
-}
-
-/// What becomes of the memory that survives a restart.
-#[derive(Clone, Debug)]
-pub struct StateSeries {
-    /// Tokens that were known again at the start.
-    pub replayed: IntCounter,
-    /// Bytes of its files.
-    pub bytes: IntGauge,
-    /// Occasions on which it could not be written.
-    pub failures: IntCounter,
-}
-
-impl StateSeries {
-    fn new(registry: &Registry) -> Self {
-        let family = |name, help| Family::new(registry, name, help);
-        Self {
-            replayed: family(
-                "state_replayed_total",
-                "Tokens from before the restart that are known again.",
-            )
-            .counter(),
-            bytes: family(
-                "state_bytes",
-                "Bytes of the files in the state directory; 0 without one.",
-            )
-            .int_gauge(),
-            failures: family(
-                "state_write_failures_total",
-                "Occasions on which the state could not be written; it is tried again.",
-            )
-            .counter(),
-        }
-    }
-}
-
-/// Counts one connection in `clients_connected` until it is dropped, so that a panic cannot leak it.
-#[derive(Debug)]
-pub struct ConnectionGuard(IntGauge);
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
 
 /// All series of the sidecar, registered once.
 pub struct Metrics {

@@ -58,7 +58,7 @@ fn two_clients_on_two_connections_collide_and_the_prediction_comes_true() {
     a.write_all(transact_start("t-1", "orders-1/7", "a1", "f1").as_bytes())
         .unwrap();
     sidecar.wait_for_metric("oncewatch_events_total{type=\"attempt_start\"}", 1.0);
-    assert_eq!(sidecar.metric("oncewatch_clients_connected"), 2.0);
+    sidecar.wait_for_metric("oncewatch_clients_connected", 2.0);
     b.write_all(transact_start("t-1", "orders-2/7", "b1", "f1").as_bytes())
         .unwrap();
 
