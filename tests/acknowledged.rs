@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[path = "support/sidecar.rs"]
@@ -332,4 +333,25 @@ fn what_was_read_before_an_orderly_end_is_acknowledged() {
     let mut rest = String::new();
     client.answers.read_to_string(&mut rest).unwrap();
     assert_eq!(rest.lines().map(seq_of).max(), Some(300), "{rest}");
+}
+
+#[test]
+fn a_session_goes_on_after_a_kill_where_state_is_kept() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let state = format!("--state-dir={}", directory.path().join("state").display());
+    let sidecar = Sidecar::start_in(directory, &[&state]);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    client.send(&starts(1..101));
+    client.acked(100);
+    let sidecar = Sidecar::start_in(sidecar.kill(), &[&state]);
+    // It has heard of 90.
+    let mut client = Client::hello(&sidecar, "one", 91);
+    assert_eq!(client.ack(), 100);
+    client.send(&starts(91..121));
+    client.acked(120);
+    sidecar.wait_for_metric(STARTS, 20.0);
+    assert_eq!(sidecar.metric(DUPLICATES), 10.0);
+    // Attempts still belong to the session, and end with it.
+    drop(client);
+    sidecar.wait_for_metric(ORPHANED, 20.0);
 }
