@@ -69,3 +69,8 @@ fn requests() {
 fn connections() {
     replay("judge");
 }
+
+#[test]
+fn state_files() {
+    replay("state");
+}

@@ -29,14 +29,13 @@ impl Detector {
             let lease = self.context.leases.get(id);
             self.context.now = self.context.now.max(deadline);
             self.context.order += 1;
-            let expired = self.with_token(lease.profile, lease.key, out, |judge, token| {
-                token
-                    .position(lease.attempt)
-                    .map(|index| judge.expire(token, index))
+            self.with_token(lease.profile, lease.key, out, |judge, token| {
+                if let Some(index) = token.position(lease.attempt) {
+                    judge.expire(token, index);
+                }
             });
-            if expired.flatten().is_none() {
-                self.context.leases.close(id);
-            }
+            // Whatever its token knows of it: one that is due is over, or this would never end.
+            self.context.leases.close(id);
         }
         self.context.now = now;
         for profile in 0..self.context.profiles.len() {

@@ -18,17 +18,20 @@ mod framing;
 mod http;
 #[path = "targets/judge.rs"]
 mod judge;
+#[path = "targets/state.rs"]
+mod state;
 
 /// A check by name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Target; 5] = [
+pub const ALL: [Target; 6] = [
     ("config", config::check),
     ("decode", decode::check),
     ("framing", framing::check),
     ("http", http::check),
     ("judge", judge::check),
+    ("state", state::check),
 ];
 
 /// Longest input that says anything; longer ones only cost time.

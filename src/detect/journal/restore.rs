@@ -41,6 +41,9 @@ pub struct SessionPosition {
     pub connection: u64,
 }
 
+/// No process counts that far; counting on from more could overflow.
+const COUNTED_MAX: u64 = 1 << 60;
+
 /// What a journal tells besides the detector.
 #[derive(Debug)]
 pub struct Restored {
@@ -212,7 +215,10 @@ impl Begun {
             (time(from), from.number(), from.number(), from.number());
         // The detector adds durations to it.
         let possible = Timestamp::from_seconds(now.as_seconds()).is_some();
-        if !possible && now != Timestamp::MIN {
+        let counted = [order, findings, connection]
+            .iter()
+            .all(|n| *n < COUNTED_MAX);
+        if !(possible || now == Timestamp::MIN) || !counted {
             return from.spoil();
         }
         let context = &mut self.detector.context;
@@ -229,9 +235,7 @@ impl Begun {
         let (Ok(id), Ok(name), true) = (id, name, from.is_sound()) else {
             return from.spoil();
         };
-        if !self.detector.context.names.restore(id, name) {
-            from.spoil();
-        }
+        self.detector.context.names.restore(id, name);
     }
 
     /// The profile of a record; `None` if it is gone.

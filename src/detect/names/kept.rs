@@ -2,8 +2,9 @@
 
 use super::{NameId, Names, Sort};
 
-/// Numbers of names that can be taken over: more than all tables together use.
-const NUMBER_MAX: usize = 1 << 24;
+/// Numbers of names that are taken over: a forged one must not cost memory, and the clients of a pod are
+/// far fewer.
+const NUMBER_MAX: usize = 1 << 20;
 
 impl Names {
     /// Notes from now on which names are new.
@@ -45,17 +46,15 @@ impl Names {
         (end < names.len()).then_some(end)
     }
 
-    /// Takes over a name that was written down, in place of one with the same id; returns whether
-    /// such an id can be.
-    pub fn restore(&mut self, id: NameId, name: &str) -> bool {
+    /// Takes over a name that was written down, in place of one with the same id. Those with a number
+    /// beyond all bounds are left out, and whoever uses them is without a name.
+    pub fn restore(&mut self, id: NameId, name: &str) {
         let names = &mut self.sorts[id.sort()];
-        let possible = id.number() < NUMBER_MAX;
-        if possible {
+        if id.number() < NUMBER_MAX {
             let length = names.names.len().max(id.number() + 1);
             names.names.resize(length, None);
             names.names[id.number()] = Some(name.into());
         }
-        possible
     }
 
     /// Whether there is a name with this id.
