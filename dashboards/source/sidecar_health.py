@@ -160,9 +160,12 @@ def intake(board):
         [query(rate(pod("oncewatch_clock_suspect_total")), "clock"),
          query(rate(pod("oncewatch_traceparent_malformed_total")), "traceparent")], ANY_IS_ODD, unit="cps"), 6, 8)
     board.add(graph(
-        "Refused connections", "Connections per second that were closed as soon as they came. limit: too many are open, look "
-        "for a client that does not close, or raise max-connections; uid: its user is not in allow-uid, and its pod is blind.",
-        [query(rate(pod("oncewatch_connections_refused_total"), by="reason"), "{{reason}}")], ANY_IS_ODD, unit="cps",
+        "Refused connections", "Connections per second that were closed or could not be had. limit: too many are open, look for "
+        "a client that does not close, or raise max-connections; uid: its user is not in allow-uid, and its pod is blind; "
+        "accept_failed: no file descriptor is left; http_limit: too many scrapes, probes or pages at once. socket: its file "
+        "was deleted and bound anew, or is taken by something else (failed), and new clients do not find the sidecar.",
+        [query(rate(pod("oncewatch_connections_refused_total"), by="reason"), "{{reason}}"),
+         query(rate(pod("oncewatch_socket_rebinds_total"), by="outcome"), "socket {{outcome}}")], ANY_IS_ODD, unit="cps",
         stacked=True), 6, 8)
 
 
@@ -190,8 +193,9 @@ def memory(board):
         "three times what is known, below state-max-bytes.",
         [query(f"max by ({POD}) ({pod('oncewatch_state_bytes')})", "{{instance}}")], NEUTRAL, unit="bytes"), 12, 8)
     board.add(graph(
-        "State over restarts", "Tokens known again after a restart, and occasions per second on which the state could not be "
-        "written: a full or read-only disk, or state-max-bytes is too small. What happens meanwhile is forgotten by a restart.",
+        "State over restarts", "Tokens that were known again at the last start, and occasions per second on which the state could "
+        "not be written: a full or read-only disk, or state-max-bytes is too small. What happens meanwhile is forgotten by a "
+        "restart. Alert: OncewatchStateWriteFailing.",
         [query(f"max by ({POD}) ({pod('oncewatch_state_replayed_total')})", "known again: {{instance}}"),
          query(rate(pod("oncewatch_state_write_failures_total")), "not written")], NEUTRAL, unit="short",
         colors={"not written": "red"}), 12, 8)

@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from live import Collector, Prometheus, Sidecar, free_port
-from workload import CONFIG, Client, Traffic, late
+from workload import CONFIG, SLOW_API, Client, Traffic, late
 
 # Stands for the alerts of deploy/prometheus, with their labels and their way of losing job and instance.
 RULES = {"groups": [{"name": "field", "rules": [{
@@ -31,16 +31,28 @@ def labels(namespace, service, pod):
 def fleet(binary, folder, seconds, **traffic):
     """Runs traffic for `seconds`, and yields a `Field` while it goes on.
 
-    Namespace `busy` sees all misuse (one pod's collector is dead, and one pod dies on the way), `quiet` sees
-    nothing, and what there was to see in `born` happened before the first scrape.
+    Namespace `busy` sees all misuse (one pod's collector is dead and its state cannot be written, one pod dies on the
+    way after its socket was deleted, and one goes on from the state of a former process), `quiet` sees nothing, and what there was to see in `born` happened before the first scrape.
     """
     with contextlib.ExitStack() as stack:
         collector = stack.enter_context(Collector())
 
-        def sidecar(name, spans=None):
-            return stack.enter_context(Sidecar(binary, folder, name, CONFIG, spans))
+        def sidecar(name, spans=None, state=None):
+            settings = f'state-dir = "{state}"\n{CONFIG}' if state else CONFIG
+            return stack.enter_context(Sidecar(binary, folder, name, settings, spans))
 
-        orders, returns = sidecar("orders", collector.url), sidecar("returns", f"http://127.0.0.1:{free_port()}")
+        state, no_directory = folder / "state", folder / "file"
+        no_directory.touch()
+        former = sidecar("former", state=state)
+        known = Client(former.socket, "ledger/1")
+        for number in range(50):
+            known.start(f"known-{number}", f"call-{number}", api=SLOW_API)
+        known.close()
+        time.sleep(0.5)
+        former.stop()
+        ledger = sidecar("ledger", state=state)
+        orders = sidecar("orders", collector.url)
+        returns = sidecar("returns", f"http://127.0.0.1:{free_port()}", no_directory)
         mailer, idle, short = sidecar("mailer"), sidecar("idle"), sidecar("short")
         once = Client(short.socket, "short/1")
         late(once)
@@ -49,13 +61,16 @@ def fleet(binary, folder, seconds, **traffic):
             (orders.address, labels("busy", "orders", "orders-7f9c")),
             (returns.address, labels("busy", "returns", "returns-5d2a")),
             (mailer.address, labels("busy", "mailer", "mailer-0")),
+            (ledger.address, labels("busy", "ledger", "ledger-0")),
             (idle.address, labels("quiet", "idle", "idle-0")),
             (short.address, labels("born", "short", "short-1")),
         ], RULES))
         began = time.time()
         time.sleep(2)
         with Traffic(orders.socket, **traffic), Traffic(returns.socket, **{**traffic, "flood": False, "pause": 1.5}):
-            time.sleep(seconds / 2)
+            time.sleep(seconds / 4)
+            mailer.socket.unlink()
+            time.sleep(seconds / 4)
             mailer.stop()
             time.sleep(seconds / 2)
             yield Field(prometheus, began)

@@ -19,6 +19,7 @@ BUILT_IN = {"__rate_interval", "__range", "__url_time_range", "__from", "__to", 
 UNITS = {"none", "short", "percentunit", "s", "bytes", "cps", "ops", "reqps", "cpm", "dtdurations",
          "dateTimeAsLocalNoDateIfToday"}
 PROMETHEUS = "${prometheus_datasource}"
+COUNTED_AT_THE_START = {"oncewatch_state_replayed_total"}
 
 
 def rule(name):
@@ -175,11 +176,12 @@ def target_instance(board):
 
 @rule("target-counter-agg-rule")
 def target_counter(board):
-    """A counter stands under rate, irate or increase. The one other form is the count of a series that was born
+    """A counter stands under rate, irate or increase, but for what is counted once, at the start: full tables count
+    the same at each start, in which a rate sees nothing. The one other form is the count of a series that was born
     within the range: `max_over_time(c[r]) unless c offset r`, both sides the same counter."""
     for panel, target in parsed(board):
         for name, matchers, parents in selectors(target["expr"]):
-            if not name.endswith("_total"):
+            if not name.endswith("_total") or name in COUNTED_AT_THE_START:
                 continue
             call = parents[-2] if len(parents) > 1 and isinstance(parents[-1], promql.MatrixSelector) else None
             if call and getattr(call, "func", None) and call.func.name in ("rate", "irate", "increase"):

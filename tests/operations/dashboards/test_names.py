@@ -29,6 +29,7 @@ ALERTS = {
     "OncewatchRetryBudgetTooShort", "OncewatchCollisions", "OncewatchParameterMismatch", "OncewatchUnstableEncoding",
     "OncewatchHardCodedToken", "OncewatchInvalidToken", "OncewatchTokenStuck", "OncewatchReplayHigh", "OncewatchDown",
     "OncewatchBlind", "OncewatchEventsDropped", "OncewatchTrackingGaps", "OncewatchSpanExportFailing",
+    "OncewatchStateWriteFailing",
 }
 
 

@@ -5,7 +5,9 @@
 
 from pathlib import Path
 
-from rendering import DEPLOY, EVERYTHING, templates
+import yaml
+
+from rendering import DEPLOY, EVERYTHING, Object, templates
 
 HEADER = "# Made from deploy/helm/oncewatch by tests/operations/kubernetes/generate.py; edit it there.\n"
 
@@ -35,6 +37,20 @@ def pod_spec(rendered: dict[str, str]) -> str:
     return (part[:containers] + part[volumes:]).replace("\\$(", "$(").rstrip() + "\n"
 
 
+def state_spec(without: str) -> str:
+    """What the state directory adds to that pod spec, as text."""
+    rendered = templates({**EVERYTHING, "sidecar": {"state": {"enabled": True}}})
+    with_state, without = yaml.safe_load(pod_spec(rendered)), yaml.safe_load(without)
+
+    def added(mine: Object, others: Object, key: str) -> list[Object]:
+        return [item for item in mine[key] if item not in others[key]]
+
+    sidecar, before = with_state["initContainers"][0], without["initContainers"][0]
+    container = {"name": sidecar["name"]} | {key: added(sidecar, before, key) for key in ("env", "volumeMounts")}
+    spec = {"initContainers": [container], "volumes": added(with_state, without, "volumes")}
+    return yaml.safe_dump(spec, sort_keys=False)
+
+
 def patch(api_version: str, kind: str, path: list[str], spec: str) -> str:
     text = f"apiVersion: {api_version}\nkind: {kind}\n"
     body = 'metadata:\n  name: any\n  labels:\n    oncewatch.dev/inject: "true"\nspec:\n' + indent(spec, 2)
@@ -50,6 +66,7 @@ def generated() -> dict[Path, str]:
     """Path below deploy/ to content."""
     rendered = templates(EVERYTHING)
     spec = pod_spec(rendered)
+    state = state_spec(spec)
     files = {
         "inject/mutatingadmissionpolicy.yaml": rendered["mutatingadmissionpolicy.yaml"],
         "inject/kyverno-clusterpolicy.yaml": rendered["kyverno-clusterpolicy.yaml"],
@@ -61,6 +78,7 @@ def generated() -> dict[Path, str]:
     }
     for name, (api_version, kind, path) in PATCHES.items():
         files[f"kustomize/component/{name}"] = patch(api_version, kind, path, spec)
+        files[f"kustomize/state/{name}"] = patch(api_version, kind, path, state)
     return {DEPLOY / name: HEADER + text.lstrip("\n") for name, text in files.items()}
 
 

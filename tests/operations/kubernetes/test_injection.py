@@ -38,6 +38,7 @@ LEFT_ALONE = {
     "has the sidecar": pod(initContainers=[{"name": "oncewatch", "image": "x", "restartPolicy": "Always"}]),
     "has it as a container": pod(containers=[{"name": "oncewatch", "image": "x"}, {"name": "a", "image": "a"}]),
     "volume of that name": pod(volumes=[{"name": "oncewatch", "emptyDir": {}}]),
+    "volume of the state's name": pod(volumes=[{"name": "oncewatch-state", "emptyDir": {}}]),
     "mount path taken": pod(containers=[mount("a", "/run/oncewatch")], volumes=DATA),
     "port taken": pod(containers=[{"name": "a", "image": "a", "ports": [{"containerPort": 9464}]}]),
     "port taken by an init container": pod(
@@ -120,6 +121,6 @@ def test_chart_values_reach_the_injected_sidecar(tmp_path, values):
     environment = {item["name"]: item.get("value") for item in sidecars[0]["env"]}
     host, port = values.get("metricsHost", "0.0.0.0"), values.get("metricsPort", 9464)
     assert environment["ONCEWATCH_METRICS_ADDR"] == f"{host}:{port}"
-    assert environment["ONCEWATCH_CAPACITY"] == str(values.get("capacity", 16384))
+    assert environment["ONCEWATCH_CAPACITY"] == str(values.get("capacity", 65536))
     assert environment.get("OTEL_EXPORTER_OTLP_ENDPOINT") == values.get("env", {}).get("OTEL_EXPORTER_OTLP_ENDPOINT")
     assert sidecars[0]["ports"][0]["containerPort"] == port

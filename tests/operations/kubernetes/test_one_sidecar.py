@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import admission
@@ -36,7 +37,7 @@ def without_sidecar(pod):
     """The pod as its owner wrote it, marked for injection."""
     spec = json.loads(json.dumps(pod["spec"]))
     spec["initContainers"] = [item for item in spec["initContainers"] if item["name"] != "oncewatch"]
-    spec["volumes"] = [item for item in spec["volumes"] if item["name"] != "oncewatch"]
+    spec["volumes"] = [item for item in spec["volumes"] if not item["name"].startswith("oncewatch")]
     for container in spec["containers"]:
         container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] != "oncewatch"]
         if not container["volumeMounts"]:
@@ -74,6 +75,44 @@ def test_plain_examples_have_the_same_sidecar():
     for key in ("initContainers", "volumes"):
         assert pod["spec"][key] == helm["spec"][key]
     assert pod["spec"]["containers"][0]["volumeMounts"] == helm["spec"]["containers"][0]["volumeMounts"]
+
+
+WITH_STATE = {"sidecar": {"state": {"enabled": True}}}
+
+
+def with_state_by_kustomize(tmp_path, resource):
+    """Component and state on one file, which is copied: a kustomization reads nothing outside its folder."""
+    for name in ("component", "state"):
+        shutil.copytree(rendering.DEPLOY / "kustomize" / name, tmp_path / name)
+    folder = tmp_path / "overlay"
+    folder.mkdir()
+    shutil.copy(resource, folder / "resource.yaml")
+    overlay = {"resources": ["resource.yaml"], "components": ["../component", "../state"]}
+    (folder / "kustomization.yaml").write_text(json.dumps(overlay))
+    return rendering.kustomize(folder)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=str)
+def test_every_path_gives_the_same_pod_with_state(workload, tmp_path):
+    helm = pod_of(rendering.helm_objects({"oncewatch": WITH_STATE}, rendering.APPLICATION_CHART), *workload)
+    workloads = rendering.DEPLOY / "kustomize" / "example" / "workloads.yaml"
+    assert pod_of(with_state_by_kustomize(tmp_path, workloads), *workload) == helm
+    rendered = rendering.templates({**rendering.EVERYTHING, **WITH_STATE})
+    for engine, name in (
+        (admission.admission_policy, "mutatingadmissionpolicy.yaml"),
+        (admission.kyverno, "kyverno-clusterpolicy.yaml"),
+    ):
+        policy = tmp_path / name
+        policy.write_text(rendered[name].lstrip("\n"))
+        assert injected(lambda pods, engine=engine, policy=policy: engine(pods, policy), helm) == helm
+
+
+def test_a_plain_pod_gets_the_state_by_the_same_patch(tmp_path):
+    helm = pod_of(rendering.helm_objects({"oncewatch": WITH_STATE}, rendering.APPLICATION_CHART), *WORKLOADS[0])
+    pod = pod_of(with_state_by_kustomize(tmp_path, EXAMPLES / "pod.yaml"), "Pod", "orders")
+    for key in ("initContainers", "volumes"):
+        mine = [item for item in helm["spec"][key] if item["name"].startswith("oncewatch")]
+        assert mine == pod["spec"][key]
 
 
 def test_ordinary_container_differs_in_its_restart_policy_only():
@@ -154,18 +193,25 @@ def test_settings_exist_in_the_binary():
     known = set(re.findall(r"\[env:\s+(ONCEWATCH_\w+)\]", help_text))
     sources = "".join(path.read_text() for path in (rendering.ROOT / "src").rglob("*.rs"))
     known |= set(re.findall(r'"(OTEL_\w+)"', sources)) | set(re.findall(r'env::var\("(ONCEWATCH_\w+)"\)', sources))
+    tests = "".join(path.read_text() for path in (rendering.ROOT / "tests").rglob("*.rs"))
+    of_tests = set(re.findall(r'env::var\("(ONCEWATCH_\w+)"\)', tests))
     named = {}
     for file, text in deploy_texts():
         for name in re.findall(r"\b(?:ONCEWATCH|OTEL)_[A-Z][A-Z_]*[A-Z]\b", text):
-            named.setdefault(name, file.name)
+            # A text may say how a test is run; a manifest may not.
+            if file.suffix != ".md" or name not in of_tests:
+                named.setdefault(name, file.name)
     assert {"ONCEWATCH_METRICS_ADDR", "OTEL_RESOURCE_ATTRIBUTES"} <= named.keys()
     unknown = {name: file for name, file in named.items() if name not in known}
     assert not unknown
 
 
-def test_sidecar_settings_are_accepted_by_the_binary():
+@pytest.mark.parametrize("state", [False, True], ids=["as it is", "with state"])
+def test_sidecar_settings_are_accepted_by_the_binary(state):
     """check-config takes the rendered environment, with $(NAME) replaced the way the kubelet does."""
-    pod = rendering.pod_template(rendering.read(EXAMPLES / "pod.yaml")[0])
+    values = {"oncewatch": {"sidecar": {"state": {"enabled": state}}}}
+    objects = rendering.helm_objects(values, rendering.APPLICATION_CHART)
+    pod = rendering.pod_template(rendering.by_kind(objects, "Deployment")[0])
     environment = {}
     for entry in pod["spec"]["initContainers"][0]["env"]:
         value = entry.get("value", f"a-{entry['name'].lower()}")
@@ -177,5 +223,7 @@ def test_sidecar_settings_are_accepted_by_the_binary():
     )
     assert result.returncode == 0, result.stderr
     assert 'metrics-addr = "0.0.0.0:9464"' in result.stdout
-    assert "capacity = 16384" in result.stdout
+    assert "capacity = 65536" in result.stdout
+    assert ('state-dir = "/var/lib/oncewatch"' in result.stdout) == state
+    assert ('state-max-bytes = "64MiB"' in result.stdout) == state
     assert "$(" not in environment["OTEL_RESOURCE_ATTRIBUTES"]

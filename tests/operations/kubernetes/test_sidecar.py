@@ -110,9 +110,38 @@ def test_volume_is_small_in_memory_and_mounted_as_a_directory_everywhere(pod):
         assert mounts == [{"name": "oncewatch", "mountPath": "/run/oncewatch"}], container["name"]
 
 
+@pytest.mark.parametrize("mebibytes", [None, 4, 7, 1000])
+def test_state_is_on_a_disk_of_the_sidecar_alone_and_fits_its_volume(mebibytes):
+    state = {"enabled": True} | ({"maxMiB": mebibytes} if mebibytes else {})
+    values = {"oncewatch": {"sidecar": {"state": state}}}
+    for item in rendering.helm_objects(values, chart=rendering.APPLICATION_CHART):
+        pod = rendering.pod_template(item)
+        volume = next(volume for volume in pod["spec"]["volumes"] if volume["name"] == "oncewatch-state")
+        assert set(volume) == {"name", "emptyDir"} and set(volume["emptyDir"]) == {"sizeLimit"}, "not in memory"
+        environment = {entry["name"]: entry.get("value") for entry in sidecar(pod)["env"]}
+        assert environment["ONCEWATCH_STATE_MAX_BYTES"] == f"{mebibytes or 64}MiB"
+        written, room = mebibytes or 64, int(volume["emptyDir"]["sizeLimit"].removesuffix("Mi"))
+        assert room > written, "the kubelet evicts a pod whose volume is larger"
+        mounts = {
+            container["name"]: mount["mountPath"]
+            for container in containers(pod)
+            for mount in container.get("volumeMounts", [])
+            if mount["name"] == "oncewatch-state"
+        }
+        assert mounts == {"oncewatch": environment["ONCEWATCH_STATE_DIR"]}
+        test_pod_security_restricted(pod)
+        test_sidecar_does_not_depend_on_the_security_of_the_pod(pod)
+
+
+@ALL_PODS
+def test_state_is_not_kept_unless_asked_for(pod):
+    assert "ONCEWATCH_STATE_DIR" not in {entry["name"] for entry in sidecar(pod)["env"]}
+    assert "oncewatch-state" not in {volume["name"] for volume in pod["spec"]["volumes"]}
+
+
 @ALL_PODS
 def test_resources(pod):
-    assert sidecar(pod)["resources"] == {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "192Mi"}}
+    assert sidecar(pod)["resources"] == {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
 
 
 @ALL_PODS

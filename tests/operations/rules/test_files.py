@@ -44,7 +44,7 @@ def tool(*arguments):
 
 def test_promtool_accepts_the_rules():
     assert "15 rules found" in tool("promtool", "check", "rules", RULES)
-    assert "21 rules found" in tool("promtool", "check", "rules", ALERTS)
+    assert "22 rules found" in tool("promtool", "check", "rules", ALERTS)
 
 
 def test_the_files_are_the_spec_of_a_prometheus_rule():

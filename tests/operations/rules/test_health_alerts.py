@@ -81,6 +81,8 @@ LOSSES = [
     ("OncewatchEventsDropped", "oncewatch_events_dropped_total", {"where": "findings_queue"}),
     ("OncewatchTrackingGaps", "oncewatch_tracking_gaps_total", {"reason": "evicted"}),
     ("OncewatchTrackingGaps", "oncewatch_tracking_gaps_total", {"reason": "open_attempts_overflow"}),
+    ("OncewatchTrackingGaps", "oncewatch_tracking_gaps_total", {"reason": "sessions_overflow"}),
+    ("OncewatchTrackingGaps", "oncewatch_tracking_gaps_total", {"reason": "restart"}),
 ]
 
 
@@ -106,6 +108,35 @@ def test_restarts_of_a_sidecar_are_gaps(tmp_path):
     fires = [health("OncewatchTrackingGaps")]
     run(tmp_path, [started("0x30 1860x5 2220x60")], [("30m", []), ("38m", fires), ("80m", [])])
     run(tmp_path, [started("0x90"), started("_x30 1860x60", pod="b")], [("38m", []), ("60m", [])])
+
+
+def restarting(gaps, processes):
+    return [
+        series("oncewatch_tracking_gaps_total", gaps, reason="restart"),
+        series("process_start_time_seconds", processes),
+        started("-9000x90"),
+    ]
+
+
+def test_each_restart_that_loses_state_is_a_gap(tmp_path):
+    """The counter of the new process is the same as that of the former one."""
+    fires = [health("OncewatchTrackingGaps")]
+    run(tmp_path, restarting("1x90", "-9000x30 1860x60"), [("30m", []), ("34m", []), ("38m", fires), ("70m", [])])
+
+
+def test_a_restart_that_keeps_its_state_is_quiet(tmp_path):
+    run(tmp_path, restarting("0x90", "-9000x30 1860x60"), [(f"{at}m", []) for at in (30, 38, 50, 80)])
+    run(tmp_path, restarting("1x90", "-9000x90"), [(f"{at}m", []) for at in (30, 38, 50, 80)])
+
+
+def test_state_that_cannot_be_written(tmp_path):
+    def failures(values):
+        return [series("oncewatch_state_write_failures_total", values)]
+
+    fires = [health("OncewatchStateWriteFailing")]
+    run(tmp_path, failures("0x30 0+1x60"), [("30m", []), ("34m", []), ("42m", fires), ("85m", fires)])
+    run(tmp_path, failures("0x30 0+1x9 9x60"), [("42m", fires), ("80m", [])])
+    run(tmp_path, failures("0x30 2x60"), [(f"{at}m", []) for at in (31, 38, 45, 60)])
 
 
 def test_forgotten_calls_alone_are_quiet(tmp_path):

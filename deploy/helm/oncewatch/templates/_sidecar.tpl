@@ -47,6 +47,12 @@ envFrom:
       name: {{ .Values.sidecar.settingsConfigMap }}
       optional: true
 env:
+  {{- if .Values.sidecar.state.enabled }}
+  - name: ONCEWATCH_STATE_DIR
+    value: /var/lib/oncewatch
+  - name: ONCEWATCH_STATE_MAX_BYTES
+    value: {{ .Values.sidecar.state.maxMiB | int64 }}MiB
+  {{- end }}
   - name: ONCEWATCH_SOCKET
     value: /run/oncewatch/events.sock
   - name: ONCEWATCH_METRICS_ADDR
@@ -115,6 +121,10 @@ securityContext:
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
   {{- include "oncewatch.volumeMounts" . | nindent 2 }}
+  {{- if .Values.sidecar.state.enabled }}
+  - name: oncewatch-state
+    mountPath: /var/lib/oncewatch
+  {{- end }}
 {{- end }}
 
 {{- define "oncewatch.volumeMounts" -}}
@@ -127,4 +137,10 @@ volumeMounts:
   emptyDir:
     medium: Memory
     sizeLimit: 1Mi
+{{- if .Values.sidecar.state.enabled }}
+{{- /* The kubelet evicts the pod if more is used: room for what files take besides their bytes. */}}
+- name: oncewatch-state
+  emptyDir:
+    sizeLimit: {{ div (mul 5 (.Values.sidecar.state.maxMiB | int64)) 4 }}Mi
+{{- end }}
 {{- end }}
