@@ -77,7 +77,7 @@ struct Desk {
     /// What was said since the lock was taken.
     tally: Tally,
     keeper: Option<Box<dyn Keeper>>,
-    /// The highest number of a stream connection that sent an event.
+    /// The highest number of a stream connection that sent an event or joined a session.
     connection: u64,
 }
 
@@ -230,8 +230,9 @@ impl Pipeline {
     /// The same for events of `source`.
     fn open_for(&self, source: Source<'_>, now: Timestamp) -> MutexGuard<'_, Desk> {
         let mut desk = self.open(now);
-        let number = source.connection.map_or(0, |id| id.0);
-        desk.connection = desk.connection.max(number);
+        if let Some(connection) = source.connection {
+            desk.saw_connection(connection);
+        }
         desk
     }
 
@@ -282,6 +283,11 @@ impl Pipeline {
 }
 
 impl Desk {
+    /// Notes a number that names a client from now on.
+    fn saw_connection(&mut self, connection: ConnectionId) {
+        self.connection = self.connection.max(connection.0);
+    }
+
     /// Judges an event, and counts what was said of it while it is in the cache.
     fn handle_event(
         &mut self,
@@ -301,8 +307,8 @@ impl Desk {
         out.observations.clear();
     }
 
-    /// Keeps what changed; returns whether that was asked for and done.
-    fn keep(&mut self) -> bool {
+    /// Keeps what changed, if that was asked for.
+    fn keep(&mut self) {
         let Self {
             detector,
             out,
@@ -311,10 +317,10 @@ impl Desk {
             connection,
             ..
         } = self;
-        let Some(keeper) = keeper else { return false };
+        let Some(keeper) = keeper else { return };
         if let Some(position) = sessions.take_advanced() {
             keeper.position(&position);
         }
-        keeper.keep(detector, out, *connection)
+        keeper.keep(detector, out, *connection);
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods)]
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -354,4 +355,33 @@ fn a_session_goes_on_after_a_kill_where_state_is_kept() {
     // Attempts still belong to the session, and end with it.
     drop(client);
     sidecar.wait_for_metric(ORPHANED, 20.0);
+}
+
+#[test]
+fn after_a_kill_no_other_connection_is_taken_for_a_session_s() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let state = format!("--state-dir={}", directory.path().join("state").display());
+    let sidecar = Sidecar::start_in(directory, &[&state]);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    client.send(&starts(1..2));
+    client.acked(1);
+    let sidecar = Sidecar::start_in(sidecar.kill(), &[&state]);
+    let mut stranger = Client::new(&sidecar);
+    stranger.send(&starts(100..101));
+    sidecar.wait_for_metric(STARTS, 1.0);
+    let mut client = Client::hello(&sidecar, "one", 2);
+    client.send(&starts(2..3));
+    client.acked(2);
+    drop(stranger);
+    sidecar.wait_for_metric(ORPHANED, 1.0);
+    let names: HashSet<String> = ["t1", "t2", "t100"]
+        .map(|token| {
+            let token = sidecar.api(&format!("/api/v1/tokens/{API}/{token}"));
+            token["tokens"][0]["attempts"][0]["client"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .into();
+    assert_eq!(names.len(), 2, "{names:?}");
 }

@@ -13,7 +13,12 @@ use crate::detect::{ConnectionId, Source};
 impl Pipeline {
     /// Takes a connection, whose first line will have the number `first`, into its session.
     pub fn join(&self, session: Session, first: u64, own: ConnectionId, now: Timestamp) -> Thread {
-        let (thread, lost) = self.open(now).sessions.join(session, first, own, now);
+        let mut desk = self.open(now);
+        // The lines come as those of the session's first connection, but another process must not
+        // give this number to somebody else either.
+        desk.saw_connection(own);
+        let (thread, lost) = desk.sessions.join(session, first, own, now);
+        drop(desk);
         if lost {
             self.metrics.gap(Gap::SessionsOverflow);
         }
