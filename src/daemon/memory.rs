@@ -22,6 +22,9 @@ use crate::pipeline::{Chore, Pipeline};
 /// Between two steps of writing the state anew.
 const STEP_PAUSE: Duration = Duration::from_millis(1);
 
+/// By how much the clock may have been set back between two processes without a word.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+
 /// What is known at the start: nothing, or what an earlier process left in the state directory.
 pub struct Memory {
     pub detector: Detector,
@@ -63,7 +66,13 @@ impl Memory {
         } = State::open(place, profiles, options, metrics, now)?;
         let (mut connections, mut findings, mut positions) = (0, Vec::new(), Vec::new());
         if let Some(restored) = restored {
-            clock::continue_from(restored.now);
+            let ahead = clock::continue_from(restored.now);
+            if ahead > CLOCK_TOLERANCE {
+                tracing::warn!(
+                    seconds = ahead.as_secs(),
+                    "the wall clock was set back since the state was written; times are ahead of it until the state is removed"
+                );
+            }
             tracing::info!(
                 tokens = restored.tokens,
                 findings = restored.findings.len(),

@@ -22,9 +22,11 @@ pub fn now() -> Timestamp {
 
 /// Makes the clock go on from `latest`, which an earlier process read, if it is not there yet: the wall
 /// clock was set back in between, and leases and windows would stand still until it has caught up.
-pub fn continue_from(latest: Timestamp) {
-    let behind = latest.since(now()).as_micros();
-    AHEAD_MICROS.fetch_add(behind as u64, Ordering::Relaxed);
+/// Returns by how much this clock now is ahead of it.
+pub fn continue_from(latest: Timestamp) -> Duration {
+    let behind = latest.since(now());
+    AHEAD_MICROS.fetch_add(behind.as_micros() as u64, Ordering::Relaxed);
+    behind
 }
 
 /// By how much this clock is ahead of the wall clock.
