@@ -29,7 +29,7 @@ use crate::edge::findings::{CAPACITY_DEFAULT, Findings, collect};
 use crate::edge::http::{Limits as HttpLimits, Listener, bind, serve};
 use crate::edge::ingest::socket::Place;
 use crate::edge::ingest::{Ingest, Limits, Sockets};
-use crate::edge::probes::{Probes, Readiness};
+use crate::edge::probes::{Probes, Readiness, Reading};
 use crate::edge::process::Process;
 use crate::edge::signal::Termination;
 use crate::edge::spans::{SpanExport, SpanSettings};
@@ -283,11 +283,15 @@ impl Daemon {
     }
 
     fn serve_metrics(&mut self, listener: Listener) {
-        let (metrics, pipeline, process) =
-            (self.metrics.clone(), self.pipeline.clone(), Process::new());
-        let exposition = move |accept: &str| {
-            pipeline.inspect(|detector| metrics.refresh(detector));
-            render(&metrics, process.families(), accept)
+        let (metrics, pipeline) = (self.metrics.clone(), self.pipeline.clone());
+        let process = Arc::new(Process::new());
+        let exposition = move |accept: String| -> Reading {
+            let (metrics, pipeline, process) = (metrics.clone(), pipeline.clone(), process.clone());
+            Box::pin(async move {
+                pipeline.free().await;
+                pipeline.inspect(|detector| metrics.refresh(detector));
+                render(&metrics, process.families(), &accept)
+            })
         };
         let probes = Arc::new(Probes::new(Box::new(exposition), Readiness::default()));
         let stop = self.outlets.stop.clone();
@@ -322,6 +326,10 @@ impl Daemon {
         let (pipeline, stop) = (self.pipeline.clone(), self.intake.stop.clone());
         self.intake.spawn("deadlines", async move {
             loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = pipeline.free() => {}
+                }
                 let now = clock::now();
                 let next = pipeline.timeout(now);
                 let wait = next.map_or(DEADLINE_FAR, |next| next.since(now));

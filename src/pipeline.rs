@@ -5,7 +5,8 @@ pub mod sessions;
 mod acknowledged;
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
@@ -16,6 +17,9 @@ use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
 use crate::metrics::{Metrics, Refused, Tally};
 use sessions::{Position, Sessions};
+
+/// Between two looks whether the lock is free.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 /// What leaves the pipeline besides counts. Both channels are bounded; a full one drops, counted.
 pub struct Sinks {
@@ -200,6 +204,15 @@ impl Pipeline {
         self.awaited.store(awaited, Ordering::Relaxed);
         self.deliver(desk);
         next
+    }
+
+    /// Waits, without blocking the thread, until nobody has the lock. State on a disk that stalls is
+    /// written under it, for as long as that takes, and the thread that answers probes must not stand
+    /// still with it; only a stall that begins between this and taking the lock still does that.
+    pub async fn free(&self) {
+        while matches!(self.desk.try_lock(), Err(TryLockError::WouldBlock)) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
     }
 
     /// Waits until an event brings a deadline before the one that [`Self::timeout`] returned last.

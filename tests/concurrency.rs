@@ -32,7 +32,7 @@ pub mod sync {
     use core::ops::{Deref, DerefMut};
 
     pub use alloc::sync::Arc;
-    pub use shuttle::sync::PoisonError;
+    pub use shuttle::sync::{PoisonError, TryLockError};
 
     /// The checker's, with one more place to switch: after the lock is given back. What follows there
     /// may be a channel that the checker does not know.
@@ -53,6 +53,18 @@ pub mod sync {
             let guard = |guard| MutexGuard(Some(guard));
             let poisoned = |error: PoisonError<_>| PoisonError::new(guard(error.into_inner()));
             self.0.lock().map(guard).map_err(poisoned)
+        }
+
+        /// As in the standard library.
+        pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, TryLockError<MutexGuard<'_, T>>> {
+            match self.0.try_lock() {
+                Ok(guard) => Ok(MutexGuard(Some(guard))),
+                Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+                Err(TryLockError::Poisoned(error)) => {
+                    let guard = MutexGuard(Some(error.into_inner()));
+                    Err(TryLockError::Poisoned(PoisonError::new(guard)))
+                }
+            }
         }
     }
 

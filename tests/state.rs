@@ -44,10 +44,16 @@ fn state_flag(directory: &Path) -> String {
 }
 
 /// Whether everything that is known has been written.
-fn has_log(state: &Path) -> bool {
+/// Whether everything that is known is in a file, and none is being written to follow it.
+fn is_whole(state: &Path) -> bool {
     let entries = std::fs::read_dir(state).into_iter().flatten();
-    let mut names = entries.map(|entry| entry.unwrap().file_name());
-    names.any(|name| name.to_str().unwrap().ends_with(".log"))
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    let any = |end| {
+        names
+            .iter()
+            .any(|name| name.to_str().unwrap().ends_with(end))
+    };
+    any(".log") && !any(".part")
 }
 
 fn line(kind: &str, token: u64, call: &str, attempt: u64, more: &str) -> String {
@@ -354,7 +360,7 @@ fn what_cannot_be_a_directory_is_said_and_events_are_judged() {
     // Once the directory can be had, it is used, without being asked.
     std::fs::remove_file(directory.path().join("file")).unwrap();
     wait_for("a whole state", || {
-        has_log(&directory.path().join("file/state")).then_some(())
+        is_whole(&directory.path().join("file/state")).then_some(())
     });
     sidecar.kill();
     let sidecar = Sidecar::start_in(directory, &[&flag]);
@@ -400,7 +406,7 @@ fn a_full_disk_is_counted_and_outlived() {
     let state = directory.path().join("state");
     wait_for("a whole state", || {
         let written = sidecar.metric("oncewatch_state_bytes") > 60_000.0;
-        (written && has_log(&state)).then_some(())
+        (written && is_whole(&state)).then_some(())
     });
     sidecar.kill();
     let sidecar = Sidecar::start_in(directory, &[&flag]);

@@ -115,7 +115,10 @@ pub async fn tidy(
 ) -> anyhow::Result<()> {
     loop {
         let now = clock::now();
-        let wait = match pipeline.tidy(now) {
+        let step = pipeline.clone();
+        // It writes, and the disk may take its time.
+        let chore = tokio::task::spawn_blocking(move || step.tidy(now)).await?;
+        let wait = match chore {
             Chore::More => STEP_PAUSE,
             Chore::Outside(work) => {
                 tokio::task::spawn_blocking(work).await?;

@@ -110,6 +110,7 @@ impl Admin {
             return Err(Refusal::Method);
         }
         let query = request.uri.query().unwrap_or_default();
+        self.parts.pipeline.free().await;
         match route {
             Route::Index => {
                 Query::parse(query, &[])?;

@@ -1,5 +1,6 @@
 //! The metrics address: `/metrics` for Prometheus, `/livez` and `/readyz` for the kubelet.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::StatusCode;
@@ -14,7 +15,10 @@ const INDEX: &str = "<!doctype html>\n<title>oncewatch</title>\n<h1>oncewatch</h
     <li><a href=\"/readyz\">/readyz</a>: everything has started</li>\n</ul>\n";
 
 /// Gives the metrics for an `Accept` header: content type and text.
-pub type Exposition = Box<dyn Fn(&str) -> (&'static str, Vec<u8>) + Send + Sync>;
+pub type Exposition = Box<dyn Fn(String) -> Reading + Send + Sync>;
+
+/// What an [`Exposition`] will give.
+pub type Reading = Pin<Box<dyn Future<Output = (&'static str, Vec<u8>)> + Send>>;
 
 /// Routes of the metrics address.
 pub struct Probes {
@@ -30,26 +34,28 @@ impl Probes {
 
     /// Answers one request.
     pub async fn route(self: Arc<Self>, request: Parts) -> Response {
-        let route = match request.uri.path() {
-            "/" => |_: &Self, _: &Parts| reply(StatusCode::OK, HTML, INDEX),
-            "/metrics" => Self::metrics,
-            "/livez" => |_: &Self, _: &Parts| reply(StatusCode::OK, TEXT, "ok\n"),
-            "/readyz" => Self::readyz,
-            _ => return reply(StatusCode::NOT_FOUND, TEXT, "no such path; see /\n"),
-        };
+        let path = request.uri.path();
+        if !["/", "/metrics", "/livez", "/readyz"].contains(&path) {
+            return reply(StatusCode::NOT_FOUND, TEXT, "no such path; see /\n");
+        }
         if !reply::is_read(&request.method) {
             let refusal = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET or HEAD\n");
             return reply::only_reads(refusal);
         }
-        route(&self, &request)
+        match path {
+            "/metrics" => self.metrics(&request).await,
+            "/livez" => reply(StatusCode::OK, TEXT, "ok\n"),
+            "/readyz" => self.readyz(),
+            _ => reply(StatusCode::OK, HTML, INDEX),
+        }
     }
 
-    fn metrics(&self, request: &Parts) -> Response {
-        let (content_type, body) = (self.metrics)(&accept(&request.headers));
+    async fn metrics(&self, request: &Parts) -> Response {
+        let (content_type, body) = (self.metrics)(accept(&request.headers)).await;
         reply(StatusCode::OK, content_type, body)
     }
 
-    fn readyz(&self, _: &Parts) -> Response {
+    fn readyz(&self) -> Response {
         let waiting = self.readiness.waiting();
         if waiting.is_empty() {
             return reply(StatusCode::OK, TEXT, "ok\n");
@@ -117,7 +123,9 @@ mod tests {
     use crate::edge::http::tests::{body, header, request};
 
     fn probes(readiness: &Readiness) -> Arc<Probes> {
-        let metrics = |accept: &str| ("text/x-test", format!("accept={accept}").into_bytes());
+        let metrics = |accept: String| -> Reading {
+            Box::pin(async move { ("text/x-test", format!("accept={accept}").into_bytes()) })
+        };
         Arc::new(Probes::new(Box::new(metrics), readiness.clone()))
     }
 

@@ -154,7 +154,7 @@ impl House {
                 .expect("a runtime"),
             admin: Arc::new(Admin::new(parameters)),
             probes: Arc::new(Probes::new(
-                Box::new(|_| ("text/plain", b"up 1\n".to_vec())),
+                Box::new(|_| Box::pin(async { ("text/plain", b"up 1\n".to_vec()) })),
                 Readiness::default(),
             )),
         }
