@@ -10,16 +10,19 @@ mod sidecar;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use oncewatch::detect::finding::Verdicts;
 use oncewatch::detect::profile::profiles;
 use oncewatch::detect::time::Timestamp;
 use oncewatch::detect::verdict::Severity;
-use oncewatch::detect::{Options, Source, Trace};
+use oncewatch::detect::{Detector, Options, Source, Trace};
 use oncewatch::edge::state::{Place, State};
 use oncewatch::metrics::Metrics;
-use oncewatch::pipeline::{Chore, Pipeline, Sinks};
+use oncewatch::pipeline::sessions::Position;
+use oncewatch::pipeline::{Chore, Keeper, Pipeline, Sinks};
 use serde_json::Value;
 use sidecar::{Sidecar, command, wait_for};
 
@@ -412,6 +415,72 @@ fn a_full_disk_is_counted_and_outlived() {
     let sidecar = Sidecar::start_in(directory, &[&flag]);
     assert_eq!(sidecar.metric("oncewatch_state_replayed_total"), 1000.0);
     assert_eq!(sidecar.metric(GAPS), 0.0);
+}
+
+/// A disk that stalls while somebody else has the lock.
+struct Stalling {
+    disk: Arc<Mutex<()>>,
+    reached: Arc<AtomicBool>,
+}
+
+impl Keeper for Stalling {
+    fn keep(&mut self, detector: &mut Detector, _: &Verdicts, _: u64) -> bool {
+        detector.forget_changes();
+        self.reached.store(true, Ordering::SeqCst);
+        drop(self.disk.lock().unwrap());
+        true
+    }
+
+    fn position(&mut self, _: &Position) {}
+
+    fn tidy(&mut self, _: &mut Detector, _: u64, _: Timestamp) -> Chore {
+        Chore::None(None)
+    }
+}
+
+/// Whoever answers probes on the same thread as the scrape must not stand still with the disk.
+#[test]
+fn a_disk_that_stalls_holds_up_no_thread_that_waits_for_the_lock() {
+    let profiles = profiles(&toml::Table::new(), None).unwrap();
+    let metrics = Arc::new(Metrics::new(&profiles, &[]));
+    let options = Options {
+        detail: Severity::Warning,
+        trace: Trace::Off,
+        hash_key: [7; 16],
+    };
+    let (findings, _reports) = tokio::sync::mpsc::channel(1);
+    let sinks = Sinks {
+        findings,
+        spans: None,
+    };
+    let (disk, reached) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
+    let stalled = disk.lock().unwrap();
+    let keeper = Box::new(Stalling {
+        disk: disk.clone(),
+        reached: reached.clone(),
+    });
+    let detector = Detector::new(profiles, options);
+    let pipeline = Arc::new(Pipeline::new(detector, metrics, sinks).kept_by(keeper, 0));
+    let events = pipeline.clone();
+    let reader = std::thread::spawn(move || {
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let line = line("attempt_start", 1, "c", 1, "");
+        let lines = std::iter::once(line.trim_end().as_bytes());
+        events.process(lines, Source::default(), now, |error| panic!("{error:?}"));
+    });
+    wait_for("the disk", || reached.load(Ordering::SeqCst).then_some(()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime.unwrap().block_on(async {
+        let mut free = std::pin::pin!(pipeline.free());
+        let soon = tokio::time::timeout(Duration::from_millis(50), &mut free);
+        assert!(soon.await.is_err(), "it is free while the disk stalls");
+        drop(stalled);
+        let later = tokio::time::timeout(Duration::from_secs(30), free);
+        later.await.expect("it is never free again");
+    });
+    reader.join().unwrap();
 }
 
 /// While everything is written anew, nobody waits for long: the lock is held for a step at a time.

@@ -5,11 +5,13 @@ use super::{FINDINGS_QUEUE, READERS, SPANS_QUEUE};
 use crate::config::Settings;
 use crate::detect::Trace;
 use crate::detect::bound::{FINDING_BYTES, LIFECYCLE_BYTES, memory_bytes};
+use crate::detect::journal::FINDINGS_MAX as STATE_FINDINGS_MAX;
 use crate::edge::admin::{BODIES_BYTES, STREAMS_MAX};
 use crate::edge::findings::{BACKLOG_MAX, CAPACITY_DEFAULT};
 use crate::edge::http::{BUFFER_BYTES_MAX, Limits};
 use crate::edge::ingest::{DATAGRAM_BYTES, READ_BYTES};
 use crate::edge::spans::SpanSettings;
+use crate::pipeline::sessions::SESSIONS_MAX;
 
 /// The program itself, its threads and what libraries keep.
 const PROGRAM: u64 = 24 << 20;
@@ -17,6 +19,11 @@ const PROGRAM: u64 = 24 << 20;
 const CONNECTION: u64 = 8 << 10;
 /// An HTTP connection besides its buffers: its head taken apart, and a small body.
 const HTTP_CONNECTION: u64 = 128 << 10;
+/// A session's position, here and in the state.
+const SESSION: u64 = 512;
+/// State on disk: the records of a large batch, twice while their room grows, and what is being read at the
+/// start.
+const STATE_RECORDS: u64 = 32 << 20;
 /// A span in the exporter's terms, for a byte of the lifecycle that it was made of: attributes are
 /// texts with a name each.
 const SPAN_FACTOR: u64 = 4;
@@ -36,7 +43,19 @@ pub(super) fn memory(settings: &Settings, spans: Option<&SpanSettings>) -> u64 {
         let queued = (spans.queue_max + spans.batch_max) as u64 * SPAN_FACTOR;
         (SPANS_QUEUE as u64 + queued) * LIFECYCLE_BYTES as u64
     });
-    let parts = [connections, reads, http, findings, exported];
+    let sessions = SESSIONS_MAX as u64 * SESSION;
+    let state = settings.state_dir.as_ref().map_or(0, |_| {
+        STATE_RECORDS + STATE_FINDINGS_MAX as u64 * FINDING_BYTES as u64
+    });
+    let parts = [
+        connections,
+        reads,
+        http,
+        findings,
+        exported,
+        sessions,
+        state,
+    ];
     let detector = memory_bytes(&settings.profiles, trace);
     // The allocator cannot use every gap.
     let all = parts
