@@ -114,7 +114,7 @@ def sidecar(start_sidecar: Callable[..., Sidecar]) -> Sidecar:
 
 
 @pytest.fixture
-def oncewatch_library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def oncewatch_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The client library as a process that has just started would import it.
 
     It keeps one connection, one buffer and one client name per process: a test must not inherit another's.
@@ -122,7 +122,10 @@ def oncewatch_library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("HOSTNAME", HOST)
     for name in [name for name in sys.modules if name.partition(".")[0] == "oncewatch"]:
         del sys.modules[name]
-    return importlib.import_module("oncewatch")
+    library = importlib.import_module("oncewatch")
+    yield library
+    # A process that ended connects no more: what it kept for a sidecar to come must not reach the next test's.
+    library._attempt.transport._connect = lambda: False
 
 
 @pytest.fixture
