@@ -9,7 +9,7 @@ use crate::detect::journal::FINDINGS_MAX as STATE_FINDINGS_MAX;
 use crate::edge::admin::{BODIES_BYTES, STREAMS_MAX};
 use crate::edge::findings::{BACKLOG_MAX, CAPACITY_DEFAULT};
 use crate::edge::http::{BUFFER_BYTES_MAX, Limits};
-use crate::edge::ingest::{DATAGRAM_BYTES, READ_BYTES};
+use crate::edge::ingest::{READ_BYTES, datagram_bytes};
 use crate::edge::spans::SpanSettings;
 use crate::pipeline::sessions::SESSIONS_MAX;
 
@@ -33,7 +33,8 @@ pub(super) fn memory(settings: &Settings, spans: Option<&SpanSettings>) -> u64 {
     let trace = spans.map_or(Trace::Off, |_| settings.spans);
     let line = settings.max_line_bytes as u64;
     let connections = settings.max_connections as u64 * (2 * line + CONNECTION);
-    let reads = READERS.get() as u64 * READ_BYTES as u64 + line.max(DATAGRAM_BYTES as u64);
+    let reads =
+        READERS.get() as u64 * READ_BYTES as u64 + datagram_bytes(settings.max_line_bytes) as u64;
     let http = 2 * Limits::default().connections as u64;
     let http = http * (2 * BUFFER_BYTES_MAX as u64 + HTTP_CONNECTION) + BODIES_BYTES as u64;
     // A stream that stands still holds what it has not told yet.

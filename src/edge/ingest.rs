@@ -42,8 +42,10 @@ use socket::{BindError, Bound, Place};
 
 /// Bytes of one read of a reader's thread.
 pub const READ_BYTES: usize = reader::READ_BYTES;
-/// Bytes of the longest datagram, unless a line may be longer.
-pub const DATAGRAM_BYTES: usize = datagram::DATAGRAM_BYTES;
+/// Bytes of the datagrams that are taken together.
+pub fn datagram_bytes(line_bytes_max: usize) -> usize {
+    datagram::bytes(line_bytes_max)
+}
 
 /// Reads the time; the only source of it here.
 pub type Clock = fn() -> Timestamp;

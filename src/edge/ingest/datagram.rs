@@ -19,13 +19,18 @@ use super::{DRAIN, Shared, TOO_LONG};
 use crate::detect::Source;
 
 /// Longest datagram that is taken whole, unless one line may be longer.
-pub(super) const DATAGRAM_BYTES: usize = 64 * 1024;
-/// Datagrams after which the thread looks at its timers.
+const DATAGRAM_BYTES: usize = 64 * 1024;
+/// Datagrams that are taken together; after them the thread looks at its timers.
 const DATAGRAMS_PER_TURN: usize = 64;
 /// Datagrams that wait at most, from all senders together, unless the system says otherwise.
 const QUEUE_USUAL: usize = 10;
 /// Pause after a receive that failed for a reason of the system's.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of the room for datagrams that are taken together: for the longest and some usual ones.
+pub(super) fn bytes(line_bytes_max: usize) -> usize {
+    2 * (line_bytes_max.max(DATAGRAM_BYTES) + 1)
+}
 
 /// Receives until `shutdown`, and then what is there already.
 pub(super) async fn receive(
@@ -36,10 +41,9 @@ pub(super) async fn receive(
 ) -> io::Result<()> {
     let (socket, mut presence) = Presence::of(bound, Bound::datagram);
     let socket = tokio::net::UnixDatagram::from_std(socket)?;
-    let bytes_max = shared.limits.line_bytes_max.get().max(DATAGRAM_BYTES);
     let mut receiver = Receiver {
         socket,
-        buffer: vec![0; bytes_max].into(),
+        batch: Batch::new(shared.limits.line_bytes_max.get()),
         queue_safe: queue_safe(),
         shared,
         pacer,
@@ -71,7 +75,7 @@ fn queue_safe() -> usize {
 
 struct Receiver {
     socket: tokio::net::UnixDatagram,
-    buffer: Box<[u8]>,
+    batch: Batch,
     queue_safe: usize,
     shared: Arc<Shared>,
     pacer: Arc<Pacer>,
@@ -96,72 +100,108 @@ impl Receiver {
         }
     }
 
-    /// Receives what is there already.
+    /// Takes what is there already. Asks the system itself: of what arrived last the runtime may
+    /// not have heard yet.
     async fn drain(&mut self) {
         let rest = async {
-            while let Ok(Some(())) = self.receive_now() {
+            loop {
+                let answer = self.batch.fill(&self.socket);
+                if !matches!(self.judge(answer), Ok(true)) {
+                    break;
+                }
                 tokio::task::yield_now().await;
             }
         };
         let _ = tokio::time::timeout(DRAIN, rest).await;
     }
 
-    /// Receives a number of datagrams; whether there may be more.
+    /// Takes what is there, if the runtime has heard of any; whether there may be more.
     fn turn(&mut self) -> io::Result<bool> {
-        for received in 0..DATAGRAMS_PER_TURN {
-            if self.receive_ready()?.is_none() {
-                if received > 0 {
-                    self.pacer.note(received, self.queue_safe);
-                }
-                return Ok(false);
-            }
-        }
-        self.pacer.note(DATAGRAMS_PER_TURN, self.queue_safe);
-        Ok(true)
-    }
-
-    /// One datagram, if the runtime has heard of one.
-    fn receive_ready(&mut self) -> io::Result<Option<()>> {
-        let (socket, buffer) = (&self.socket, &mut self.buffer[..]);
-        let answer = socket.try_io(Interest::READABLE, || receive_one(socket, buffer));
+        let Self { socket, batch, .. } = self;
+        let answer = socket.try_io(Interest::READABLE, || batch.fill(socket));
         self.judge(answer)
     }
 
-    /// One datagram, if there is one: of what arrived last the runtime may not have heard yet.
-    fn receive_now(&mut self) -> io::Result<Option<()>> {
-        let answer = receive_one(&self.socket, &mut self.buffer);
-        self.judge(answer)
-    }
-
-    fn judge(&self, answer: io::Result<(usize, usize)>) -> io::Result<Option<()>> {
-        match answer {
-            Ok((kept, sent)) => {
-                self.take(kept, sent);
-                Ok(Some(()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Of a datagram that was too long, the lines that arrived whole still count.
-    fn take(&self, kept: usize, sent: usize) {
+    /// Judges what a receive brought before it ended with `answer`; whether there may be more.
+    fn judge(&mut self, answer: io::Result<()>) -> io::Result<bool> {
         let source = Source {
             connection: None,
             identity: Some("datagram"),
         };
-        let mut text = &self.buffer[..kept];
-        if sent > kept {
-            text = &text[..memrchr(b'\n', text).map_or(0, |last| last + 1)];
-            self.shared.reject(TOO_LONG, source);
+        let batch = &mut self.batch;
+        if batch.datagrams > 0 {
+            let text = &batch.buffer[..batch.filled];
+            let lines = Lines::whole(text, self.shared.limits.line_bytes_max.get());
+            self.shared.take(lines, source);
+            for _ in 0..batch.too_long {
+                self.shared.reject(TOO_LONG, source);
+            }
+            self.pacer.note(batch.datagrams, self.queue_safe);
+            batch.clear();
         }
-        let lines = Lines::whole(text, self.shared.limits.line_bytes_max.get());
-        self.shared.take(lines, source);
+        match answer {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// Bytes kept and bytes sent of one datagram.
-fn receive_one(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
-    let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
-    Ok(rustix::net::recv(socket, buffer, flags)?)
+/// The datagrams that waited together, to be judged together: the lock, the clock and the counters
+/// are paid once for all of them.
+struct Batch {
+    buffer: Box<[u8]>,
+    /// Longest datagram that is taken whole.
+    datagram_bytes_max: usize,
+    filled: usize,
+    datagrams: usize,
+    /// Of these, those that were longer.
+    too_long: usize,
+}
+
+impl Batch {
+    fn new(line_bytes_max: usize) -> Self {
+        Self {
+            buffer: vec![0; bytes(line_bytes_max)].into(),
+            datagram_bytes_max: line_bytes_max.max(DATAGRAM_BYTES),
+            filled: 0,
+            datagrams: 0,
+            too_long: 0,
+        }
+    }
+
+    /// Receives until nothing waits, which is an error of the kind `WouldBlock`, or until the
+    /// batch is full.
+    fn fill(&mut self, socket: &impl AsFd) -> io::Result<()> {
+        while self.datagrams < DATAGRAMS_PER_TURN
+            && self.filled + self.datagram_bytes_max < self.buffer.len()
+        {
+            let room = &mut self.buffer[self.filled..][..self.datagram_bytes_max];
+            let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+            let (kept, sent) = rustix::net::recv(socket, room, flags)?;
+            self.add(kept, sent);
+        }
+        Ok(())
+    }
+
+    /// Of a datagram that was too long, the lines that arrived whole still count.
+    fn add(&mut self, kept: usize, sent: usize) {
+        self.datagrams += 1;
+        let text = &self.buffer[self.filled..][..kept];
+        if sent > kept {
+            self.too_long += 1;
+            self.filled += memrchr(b'\n', text).map_or(0, |last| last + 1);
+            return;
+        }
+        let ended = text.last().is_none_or(|last| *last == b'\n');
+        self.filled += kept;
+        if !ended {
+            self.buffer[self.filled] = b'\n';
+            self.filled += 1;
+        }
+    }
+
+    fn clear(&mut self) {
+        (self.filled, self.datagrams, self.too_long) = (0, 0, 0);
+    }
 }
