@@ -12,12 +12,15 @@ print(*(a["executable"] for a in artifacts if a.get("target", {}).get("name") ==
     is_program BENCH_MEASURE
 }
 
-# The sidecar as it ships; sets ONCEWATCH_BIN unless it is given. After the programs: those are built with the features
-# that the tests' dependencies add, and leave such a binary behind.
+# The sidecar as the image has it, static; sets ONCEWATCH_BIN unless it is given.
 build_binary() {
     if [ -z "${ONCEWATCH_BIN:-}" ]; then
-        (cd "$root" && cargo build --quiet --release --locked --bin oncewatch)
-        ONCEWATCH_BIN=$target/release/oncewatch
+        local host flags
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        flags=$(sed -n "s/.*RUSTFLAGS='\([^']*\)'.*/\1/p" "$root/deploy/Dockerfile")
+        [ -n "$flags" ] || { echo "error: deploy/Dockerfile names no RUSTFLAGS" >&2; exit 1; }
+        (cd "$root" && RUSTFLAGS=$flags cargo build --quiet --release --locked --bin oncewatch --target "$host")
+        ONCEWATCH_BIN=$target/$host/release/oncewatch
     fi
     is_program ONCEWATCH_BIN
 }

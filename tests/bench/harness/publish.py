@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .machine import one_line
-from .report import number
+from .report import number, said
 
 BEGIN, END = "<!-- figures: tests/bench/publish -->", "<!-- end of figures -->"
 # What the README shows: words, section, name (a pattern where it has a size in it).
@@ -73,8 +73,8 @@ def row(words: str, figure: dict) -> str:
     if goal:
         sign, limit = ("≤", goal["at_most"]) if goal["at_most"] is not None else ("≥", goal["at_least"])
         bound = f"{sign} {number(limit)}"
-    met = {None: "", True: "met", False: "not met"}[figure.get("met")]
-    return f"| {words} | {number(figure['value'])} {figure['unit']} | {bound} | {met} |"
+    state = said(figure.get("state"), figure.get("floor"))
+    return f"| {words} | {number(figure['value'])} {figure['unit']} | {bound} | {state} |"
 
 
 def peers(figures: list[dict]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+Values = float | Sequence[float]
+
 
 @dataclass
 class Goal:
@@ -15,6 +17,7 @@ class Goal:
     at_least: float | None = None
 
     def met(self, value: float) -> bool:
+        """Whether it holds for a value."""
         if self.at_most is not None:
             return value <= self.at_most
         return value >= self.at_least
@@ -35,7 +38,9 @@ class Figure:
     most: float
     repetitions: int
     goal: Goal | None = None
-    met: bool | None = None
+    # "met", "not met", or "forbidden": the floor of the same run does not meet it either.
+    state: str | None = None
+    floor: float | None = None
 
 
 @dataclass
@@ -46,12 +51,17 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def add(self, section: str, name: str, values: float | Sequence[float], unit: str, goal: Goal | None = None) -> float:
-        """Adds a figure and returns its median."""
-        values = list(values) if isinstance(values, Sequence) else [values]
+    def add(self, section: str, name: str, values: Values, unit: str, goal: Goal | None = None, floor: Values | None = None) -> float:
+        """Adds a figure and returns its median. `floor` is the same figure of the floor harness."""
+        values, floors = listed(values), listed(floor)
         value = statistics.median(values)
-        met = None if goal is None else goal.met(value)
-        self.figures.append(Figure(section, name, unit, value, min(values), max(values), len(values), goal, met))
+        floor = statistics.median(floors) if floors else None
+        state = None
+        if goal:
+            forbidden = floor is not None and not goal.met(floor)
+            state = "met" if goal.met(value) else "forbidden" if forbidden else "not met"
+        figure = Figure(section, name, unit, value, min(values), max(values), len(values), goal, state, floor)
+        self.figures.append(figure)
         return value
 
     def fail(self, text: str) -> None:
@@ -66,8 +76,7 @@ class Report:
             if figure.section == section:
                 span = f"{number(figure.least)} – {number(figure.most)}" if figure.repetitions > 1 else ""
                 goal = str(figure.goal) if figure.goal else ""
-                met = {None: "", True: "met", False: "NOT MET"}[figure.met]
-                rows.append((figure.name, number(figure.value), span, figure.unit, goal, met))
+                rows.append((figure.name, number(figure.value), span, figure.unit, goal, said(figure.state, figure.floor)))
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         print(f"\n== {section}")
         for row in rows:
@@ -85,11 +94,24 @@ class Report:
 
     def summary(self) -> str:
         """How many goals are met, and which are not."""
-        with_goal = [figure for figure in self.figures if figure.met is not None]
-        missed = [figure for figure in with_goal if not figure.met]
+        with_goal = [figure for figure in self.figures if figure.goal]
+        missed = [figure for figure in with_goal if figure.state != "met"]
         lines = [f"{len(with_goal) - len(missed)} of {len(with_goal)} goals met, {len(self.failures)} failures"]
-        lines += [f"not met: {f.section}: {f.name}: {number(f.value)} {f.unit}, goal {f.goal}" for f in missed]
+        for f in missed:
+            lines.append(f"{said(f.state, f.floor)}: {f.section}: {f.name}: {number(f.value)} {f.unit}, goal {f.goal}")
         return "\n".join(lines + [f"failed: {text}" for text in self.failures])
+
+
+def listed(values: Values | None) -> list[float]:
+    """One number, several or none."""
+    if values is None:
+        return []
+    return list(values) if isinstance(values, Sequence) else [values]
+
+
+def said(state: str | None, floor: float | None) -> str:
+    """A goal's state in words."""
+    return f"forbidden: the floor is {number(floor)}" if state == "forbidden" else state or ""
 
 
 def number(value: float) -> str:

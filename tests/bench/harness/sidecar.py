@@ -109,14 +109,14 @@ class Sidecar(Process):
 
 
 class Floor(Process):
-    """The floor harness, for one connection."""
+    """The floor harness; `flags` are more of its own."""
 
-    def __init__(self, bench, work: str = "full", datagram: bool = False, until: int = 1 << 62, capacity: int = 100_000):
+    def __init__(self, bench, *flags: str, work: str = "full", datagram: bool = False, capacity: int = 100_000):
         directory = bench.fresh_directory()
         kind = "unixgram" if datagram else "unix"
         self.stream = self.datagram = f"{kind}:{directory}/floor.sock"
-        command = [bench.measure, "floor", f"{directory}/floor.sock", "--work", work, f"--until={until}"]
-        command += [f"--capacity={capacity}"] + ["--datagram"] * datagram
+        command = [bench.measure, "floor", f"{directory}/floor.sock", "--work", work, f"--until={1 << 62}"]
+        command += [f"--capacity={capacity}", *["--datagram"] * datagram, *flags]
         super().__init__(command, directory / "log")
         wait_for("the floor", lambda: b"ready" in self.log.read_bytes())
 

@@ -1,17 +1,21 @@
 //! The floor: the least that any program must do that reads the same events from the same socket.
 //!
-//! One thread, one connection, no rules: read, split, decode with serde_json into borrowed fields,
-//! hash the token, update one entry of an LRU table, count.
+//! One thread, no rules: read, split, decode with serde_json into borrowed fields, hash the token,
+//! update one entry of an LRU table, count. One connection is read with blocking calls, several as
+//! epoll says.
 
 use std::borrow::Cow;
 use std::hash::Hasher as _;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use lru::LruCache;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 use serde::Deserialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -24,6 +28,12 @@ pub struct Options {
     /// Receive datagrams instead of a stream
     #[arg(long)]
     pub datagram: bool,
+    /// Connections of the stream to wait for before any is read
+    #[arg(long, default_value_t = 1)]
+    pub connections: usize,
+    /// Milliseconds to sleep after each read of a single stream, so that no send wakes anybody
+    #[arg(long, default_value_t = 0)]
+    pub nap_ms: u64,
     #[arg(long, value_enum, default_value = "full")]
     pub work: Work,
     /// Tokens remembered
@@ -86,12 +96,15 @@ struct Entry {
     texts: [u64; 4],
 }
 
+/// Bytes of one read.
+const READ_BYTES: usize = 64 * 1024;
+
 pub fn run(options: &Options) -> io::Result<()> {
     let mut floor = Floor::new(options);
-    let mut buffer = vec![0; 64 * 1024];
     if options.datagram {
         let socket = UnixDatagram::bind(&options.socket)?;
         println!("ready");
+        let mut buffer = vec![0; READ_BYTES];
         while floor.done < options.until {
             let length = socket.recv(&mut buffer)?;
             floor.take(&buffer[..length]);
@@ -99,20 +112,70 @@ pub fn run(options: &Options) -> io::Result<()> {
     } else {
         let listener = UnixListener::bind(&options.socket)?;
         println!("ready");
-        let (mut stream, _) = listener.accept()?;
-        let mut kept = 0;
-        while floor.done < options.until {
-            let length = stream.read(&mut buffer[kept..])?;
-            if length == 0 {
-                break;
+        let mut streams = Vec::new();
+        for _ in 0..options.connections {
+            streams.push(Stream::new(listener.accept()?.0));
+        }
+        match &mut streams[..] {
+            [stream] => {
+                let nap = Duration::from_millis(options.nap_ms);
+                while floor.done < options.until && stream.read(&mut floor)? {
+                    if !nap.is_zero() {
+                        std::thread::sleep(nap);
+                    }
+                }
             }
-            let used = floor.take(&buffer[..kept + length]);
-            buffer.copy_within(used..kept + length, 0);
-            kept = kept + length - used;
+            streams => read_ready(streams, &mut floor, options.until)?,
         }
     }
     println!("{}", floor.done);
     wait()
+}
+
+/// Reads each stream as often as it has something, until they are done or one has ended.
+fn read_ready(streams: &mut [Stream], floor: &mut Floor, until: u64) -> io::Result<()> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (number, stream) in streams.iter().enumerate() {
+        let data = epoll::EventData::new_u64(number as u64);
+        epoll::add(&poll, &stream.socket, data, epoll::EventFlags::IN)?;
+    }
+    let mut ready = Vec::with_capacity(1024);
+    while floor.done < until {
+        ready.clear();
+        epoll::wait(&poll, spare_capacity(&mut ready), None)?;
+        for event in &ready {
+            if !streams[event.data.u64() as usize].read(floor)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A connection, and the begin of the line that a read cut in two.
+struct Stream {
+    socket: UnixStream,
+    kept: Vec<u8>,
+}
+
+impl Stream {
+    fn new(socket: UnixStream) -> Self {
+        let kept = Vec::new();
+        Self { socket, kept }
+    }
+
+    /// One read; false at the end of the stream.
+    fn read(&mut self, floor: &mut Floor) -> io::Result<bool> {
+        let mut buffer = std::mem::take(&mut floor.buffer);
+        let kept = self.kept.len();
+        buffer[..kept].copy_from_slice(&self.kept);
+        let length = self.socket.read(&mut buffer[kept..])?;
+        let used = floor.take(&buffer[..kept + length]);
+        self.kept.clear();
+        self.kept.extend_from_slice(&buffer[used..kept + length]);
+        floor.buffer = buffer;
+        Ok(length > 0)
+    }
 }
 
 struct Floor {
@@ -121,6 +184,7 @@ struct Floor {
     /// By type, by outcome, and those that could not be read.
     counters: [AtomicU64; 8],
     done: u64,
+    buffer: Box<[u8]>,
 }
 
 impl Floor {
@@ -131,6 +195,7 @@ impl Floor {
             table: LruCache::new(capacity),
             counters: Default::default(),
             done: 0,
+            buffer: vec![0; READ_BYTES].into(),
         }
     }
 

@@ -9,7 +9,7 @@ def run(bench) -> None:
     results = {work: [] for work in works}
     for _ in range(bench.repetitions):
         for work in works:
-            with Floor(bench, work) as floor:
+            with Floor(bench, work=work) as floor:
                 events = bench.pick(2_000_000, 300_000)
                 results[work].append(load(bench, floor, floor.stream, events=events, warm_up=events // 4))
     names = {"read": "read only", "split": "+ split", "decode": "+ serde_json", "full": "+ LRU table and counters"}

@@ -41,24 +41,26 @@ def tokens(bench) -> None:
 def connections(bench) -> None:
     """CPU per event against open connections that all send."""
     counts = bench.pick([1, 4, 16, 64, 250, 1000], [1, 16, 200])
-    results = {(per_write, count): [] for count in counts for per_write in (64, 1)}
+    servers = {"oncewatch": lambda count: Sidecar(bench), "floor": lambda count: Floor(bench, f"--connections={count}")}
+    results = {(per_write, count, server): [] for count in counts for per_write in (64, 1) for server in servers}
     for _ in range(bench.pick(min(3, bench.repetitions), 1)):
-        for per_write, count in results:
-            with Sidecar(bench) as sidecar:
+        for per_write, count, server in results:
+            with servers[server](count) as process:
                 flags = {"warm_up": bench.pick(260_000, 50_000), "events": bench.pick(1_000_000, 100_000)}
-                measured = load(bench, sidecar, sidecar.stream, connections=count, per_write=per_write, **flags)
-            bench.check(f"{count} connections", measured.losses)
-            results[per_write, count].append(measured)
-    for (per_write, count), runs in results.items():
-        name = f"{count} connections, {per_write} a write"
-        bench.report.add("growth", f"{name}: CPU", [m.cpu_us for m in runs], "µs/event")
+                measured = load(bench, process, process.stream, connections=count, per_write=per_write, **flags)
+            bench.check(f"{server}, {count} connections", measured.losses)
+            results[per_write, count, server].append(measured.cpu_us)
+    for (per_write, count, server), values in results.items():
+        bench.report.add("growth", f"{server}, {count} connections, {per_write} a write: CPU", values, "µs/event")
     lines = {}
     for per_write in (64, 1):
-        medians = [statistics.median(m.cpu_us for m in results[per_write, count]) for count in counts]
-        lines[f"{per_write} a write"] = (counts, medians)
-        ratio = max(medians) / medians[0]
+        ratios = {}
+        for server in servers:
+            medians = [statistics.median(results[per_write, count, server]) for count in counts]
+            lines[f"{server}, {per_write} a write"] = (counts, medians)
+            ratios[server] = max(medians) / medians[0]
         name = f"most expensive number of connections against one, {per_write} a write"
-        bench.report.add("growth", name, ratio, "×", Goal(at_most=1.25))
+        bench.report.add("growth", name, ratios["oncewatch"], "×", Goal(at_most=1.25), ratios["floor"])
     plot(bench, "connections", "CPU per event against connections, saturated", "connections", lines)
 
 
@@ -86,12 +88,14 @@ def pauses(bench) -> None:
     """Fills an empty table. A stream holds some 800 events in writes of 64, which is 4 ms at this rate: a sender that
     waits longer has met a pause."""
     size = bench.pick(1_000_000, 50_000)
-    waits = []
+    waits = {Sidecar: [], Floor: []}
     for _ in range(bench.repetitions):
-        with Sidecar(bench, capacity=size) as sidecar:
-            flags = {"events": int(size * 2.3), "rate": 200_000, "per_write": 64}
-            waits.append(load(bench, sidecar, sidecar.stream, **flags).send_us("max") / 1000)
-    bench.report.add("growth", f"longest wait of a sender while {size} tokens come", waits, "ms", Goal(at_most=5))
+        for server, found in waits.items():
+            with server(bench, capacity=size) as process:
+                flags = {"events": int(size * 2.3), "rate": 200_000, "per_write": 64}
+                found.append(load(bench, process, process.stream, **flags).send_us("max") / 1000)
+    name = f"longest wait of a sender while {size} tokens come"
+    bench.report.add("growth", name, waits[Sidecar], "ms", Goal(at_most=5), waits[Floor])
 
 
 def plot(bench, name: str, title: str, x_label: str, lines: dict) -> None:

@@ -8,9 +8,10 @@ from .. import peer
 from ..load import Measured, load
 from ..process import Process
 from ..report import Goal, number
-from ..sidecar import Sidecar
+from ..sidecar import Floor, Sidecar
 
 DOES = {
+    "floor": "reads, decodes, remembers; judges and counts nothing",
     "oncewatch": "judges each use of a token, counts, times, keeps findings",
     "statsd_exporter": "sums counters, quantiles of timers; knows no token",
     "otelcol": "sums counters, histograms of timers; knows no token",
@@ -59,6 +60,7 @@ def cases(programs: dict) -> list[Case]:
         Case("redis", "redis-set", "stream", redis, mix="open"),
         Case("redis script", "redis-script", "stream", redis),
         Case("oncewatch", "oncewatch", "datagram", Sidecar, 1),
+        Case("floor", "oncewatch", "datagram", lambda bench: Floor(bench, datagram=True), 1),
         Case("statsd_exporter", "statsd", "datagram", statsd(True), 1),
         Case("otelcol", "statsd", "datagram", otel(True), 1),
     ]
@@ -81,7 +83,7 @@ def run(bench) -> None:
         for case, runs in results.items():
             runs.append(measure(bench, case))
     for case, runs in results.items():
-        add(bench, case, runs, own(case, results))
+        add(bench, case, runs, results)
     table(results)
 
 
@@ -107,7 +109,7 @@ def own(case: Case, results: dict[Case, list[Measured]]) -> list[Measured]:
     return results[wanted[0]]
 
 
-def add(bench, case: Case, runs: list[Measured], ours: list[Measured]) -> None:
+def add(bench, case: Case, runs: list[Measured], results: dict[Case, list[Measured]]) -> None:
     bench.report.add("peers", f"{case}: CPU", [m.cpu_us for m in runs], "µs/event")
     bench.report.add("peers", f"{case}: rate", [m.events_per_s for m in runs], "events/s")
     bench.report.add("peers", f"{case}: RSS", [m.rss_bytes / 1e6 for m in runs], "MB")
@@ -115,8 +117,15 @@ def add(bench, case: Case, runs: list[Measured], ours: list[Measured]) -> None:
         bench.report.add("peers", f"{case}: send p50", [m.send_us("p50") for m in runs], "µs")
     if case.program == "oncewatch":
         return
-    ratios = [theirs.cpu_us / our.cpu_us for theirs, our in zip(runs, ours)]
-    bench.report.add("peers", f"{case}: CPU, times oncewatch's", ratios, "×", goal(case))
+    ratios = times(runs, own(case, results))
+    floors = [c for c in results if c.program == "floor" and (c.transport, c.rate) == (case.transport, case.rate)]
+    floor = times(runs, results[floors[0]]) if floors else None
+    bench.report.add("peers", f"{case}: CPU, times oncewatch's", ratios, "×", goal(case), floor)
+
+
+def times(runs: list[Measured], others: list[Measured]) -> list[float]:
+    """How many times the CPU of others each run took."""
+    return [run.cpu_us / other.cpu_us for run, other in zip(runs, others)]
 
 
 def goal(case: Case) -> Goal | None:
@@ -139,7 +148,7 @@ def table(results: dict[Case, list[Measured]]) -> None:
         cpu = statistics.median(m.cpu_us for m in runs)
         rate = statistics.median(m.events_per_s for m in runs)
         rss = statistics.median(m.rss_bytes for m in runs) / 1e6
-        ratio = statistics.median(a.cpu_us / b.cpu_us for a, b in zip(runs, own(case, results)))
+        ratio = statistics.median(times(runs, own(case, results)))
         lost = next((m.losses for m in runs if m.losses), "0")
         cells = [str(case), DOES[case.program], number(cpu), number(rate), number(rss), number(ratio), lost]
         print(f"| {' | '.join(cells)} |")
