@@ -158,8 +158,8 @@ impl Detector {
         }
     }
 
-    /// Appends records of some of the names and tokens that there are, about `max` bytes or less;
-    /// returns whether there are more.
+    /// Appends records of some of the names and tokens that there are, about `max` bytes or less but
+    /// at least one step's; returns whether there are more.
     pub fn write_some(
         &mut self,
         progress: &mut Progress,
@@ -167,8 +167,9 @@ impl Detector {
         max: usize,
         out: &mut Vec<u8>,
     ) -> bool {
-        let end = out.len() + max;
         self.write_clock(connection, out);
+        // Not counting the clock: whatever `max` is, each call comes further.
+        let end = out.len() + max.max(1);
         while out.len() < end {
             progress.at = match progress.at {
                 Part::Names { sort, from } => {
