@@ -122,8 +122,8 @@ impl State {
                 None
             }
         };
-        let restore = Restore::new(profiles.clone(), options);
-        let loaded = directory.as_ref().map(|directory| load(directory, restore));
+        let begin = || Restore::new(profiles.clone(), options);
+        let loaded = directory.as_ref().map(|directory| load(directory, begin));
         let loaded = loaded.unwrap_or_else(|| Ok(Loaded::default()));
         let mut loaded = loaded.unwrap_or_else(|error| {
             failed = Some(error.to_string());
