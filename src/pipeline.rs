@@ -41,9 +41,10 @@ pub enum Report {
 /// Keeps what the detector knows over a restart. Called under the lock, so that what is kept is in
 /// the order in which it happened; the files are its own business, below [`crate::edge`].
 pub trait Keeper: Send {
-    /// Keeps what the detector changed and said since the last call, before anything of it leaves;
-    /// returns whether it is kept. `connection` is the highest number of a stream connection so far.
-    fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64) -> bool;
+    /// Keeps what the detector changed and said since the last call, before anything of it leaves.
+    /// What cannot be kept is the keeper's to tell. `connection` is the highest number of a stream
+    /// connection so far.
+    fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64);
 
     /// Keeps, with the next call of [`Keeper::keep`], how far a client's session was read.
     fn position(&mut self, position: &Position);

@@ -73,7 +73,7 @@ impl Run {
         Ok(run)
     }
 
-    /// One batch; returns whether it is kept.
+    /// One batch that changes something; returns whether it is in a file.
     fn batch(&mut self, lines: &[String]) -> bool {
         self.now = self.now + Duration::from_millis(1);
         self.out.clear();
@@ -83,7 +83,16 @@ impl Run {
             self.detector
                 .handle_event(&event, source, now, &mut self.out);
         }
-        self.state.keep(&mut self.detector, &self.out, 3)
+        let before = self.written();
+        self.state.keep(&mut self.detector, &self.out, 3);
+        let after = self.written();
+        after.is_some() && after > before
+    }
+
+    /// The length of the file that is being written, if there is one.
+    fn written(&self) -> Option<u64> {
+        let segment = self.state.segment.as_ref()?;
+        Some(fs::metadata(&segment.path).unwrap().len())
     }
 
     /// Does all that is to be tidied, or so many steps of it.
