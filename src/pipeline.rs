@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use crate::detect::event::{DecodeError, Event, Reason};
-use crate::detect::finding::{Finding, Lifecycle, Verdicts};
+use crate::detect::finding::{Finding, Gap, Lifecycle, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
 use crate::metrics::{Metrics, Refused, Tally};
@@ -77,6 +77,8 @@ pub struct Pipeline {
 struct Desk {
     detector: Detector,
     sessions: Sessions,
+    /// A session's position that rose and is to be kept.
+    advanced: Option<Position>,
     /// What it says; kept for its memory, so that a healthy event allocates none.
     out: Verdicts,
     /// What was said since the lock was taken.
@@ -93,6 +95,7 @@ impl Pipeline {
             desk: Mutex::new(Desk {
                 detector,
                 sessions: Sessions::default(),
+                advanced: None,
                 out: Verdicts::default(),
                 tally: metrics.tally(),
                 keeper: None,
@@ -121,7 +124,9 @@ impl Pipeline {
     pub fn go_on(&self, positions: impl IntoIterator<Item = Position>, now: Timestamp) {
         let mut desk = self.lock();
         for position in positions {
-            desk.sessions.restore(position, now);
+            if desk.sessions.restore(position, now) {
+                self.metrics.gap(Gap::SessionsOverflow);
+            }
         }
     }
 
@@ -326,13 +331,14 @@ impl Desk {
         let Self {
             detector,
             out,
-            sessions,
+            advanced,
             keeper,
             connection,
             ..
         } = self;
+        let advanced = advanced.take();
         let Some(keeper) = keeper else { return };
-        if let Some(position) = sessions.take_advanced() {
+        if let Some(position) = advanced {
             keeper.position(&position);
         }
         keeper.keep(detector, out, *connection);

@@ -385,3 +385,45 @@ fn after_a_kill_no_other_connection_is_taken_for_a_session_s() {
         .into();
     assert_eq!(names.len(), 2, "{names:?}");
 }
+
+/// Lines of which none can be used change nothing but how far the session was read, and that is kept.
+#[test]
+fn lines_that_cannot_be_used_are_not_counted_again_after_a_kill() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let state = format!("--state-dir={}", directory.path().join("state").display());
+    let sidecar = Sidecar::start_in(directory, &[&state]);
+    let malformed = "oncewatch_events_rejected_total{reason=\"malformed\"}";
+    let mut client = Client::hello(&sidecar, "one", 1);
+    client.send("nonsense\nmore nonsense\nand more\n");
+    client.acked(3);
+    sidecar.wait_for_metric(malformed, 3.0);
+    let sidecar = Sidecar::start_in(sidecar.kill(), &[&state]);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    assert_eq!(client.ack(), 3);
+    client.send("nonsense\nmore nonsense\nand more\n");
+    client.send(&starts(4..5));
+    client.acked(4);
+    sidecar.wait_for_metric(STARTS, 1.0);
+    assert_eq!(sidecar.metric(malformed), 0.0);
+    assert_eq!(sidecar.metric(DUPLICATES), 3.0);
+}
+
+#[test]
+fn a_session_that_is_forgotten_although_it_may_send_again_is_counted() {
+    let sidecar = Sidecar::start(&[]);
+    let overflow = "oncewatch_tracking_gaps_total{reason=\"sessions_overflow\"}";
+    let connected = "oncewatch_clients_connected";
+    let mut stays = Client::hello(&sidecar, "stays", 1);
+    stays.send(&starts(1..2));
+    stays.acked(1);
+    for number in 0..1025 {
+        let mut client = Client::hello(&sidecar, &format!("s{number}"), 1);
+        client.send("{\"type\":\"client_report\"}\n");
+        client.acked(1);
+    }
+    sidecar.wait_for_metric(connected, 1.0);
+    assert_eq!(sidecar.metric(overflow), 1.0);
+    // The one that was heard of first has its connection still.
+    let mut again = Client::hello(&sidecar, "stays", 1);
+    assert_eq!(again.ack(), 1);
+}

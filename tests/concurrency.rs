@@ -25,6 +25,7 @@ pub use core::{fmt, iter, mem, num, ops, time};
 /// As the sources know it from the standard library.
 pub mod collections {
     pub use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+    pub use library::collections::HashMap;
 }
 
 /// The checker's, but for what has no schedule.
