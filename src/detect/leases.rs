@@ -150,6 +150,11 @@ impl Leases {
         self.nodes[id.0].lease()
     }
 
+    /// Whether `id` still stands for a lease.
+    pub fn is_open(&self, id: LeaseId) -> bool {
+        self.nodes[id.0].profile != VACANT
+    }
+
     /// When the oldest open attempt started.
     pub fn oldest_start(&self) -> Option<Timestamp> {
         self.heads().map(|(_, id)| self.nodes[id].start).min()

@@ -136,7 +136,8 @@ impl Restore {
     }
 
     /// The detector, as it was when the last records were written; `None` if there were none. Its
-    /// leases and windows go on: deadlines that passed meanwhile are handled by the next input.
+    /// leases and windows go on: deadlines that passed meanwhile are handled by the next input, unless
+    /// they are [held](Detector::hold_deadlines).
     pub fn finish(self) -> Option<(Detector, Restored)> {
         self.begun.map(Begun::finish)
     }
