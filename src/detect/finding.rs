@@ -274,6 +274,9 @@ pub struct Finding {
     pub message: String,
 }
 
+#[cfg(test)]
+pub mod fixture;
+
 impl Finding {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
