@@ -28,7 +28,8 @@ pub use restore::{Lost, Restore, Restored, SessionPosition, Unreadable};
 
 /// Findings that a journal keeps.
 pub const FINDINGS_MAX: usize = 1000;
-/// Positions of sessions that a journal keeps.
+/// Positions of sessions that a journal keeps: of those that were read last. Where more than these have a
+/// connection at once, the lines that the others send again after a restart are judged again.
 pub const POSITIONS_MAX: usize = 1024;
 /// Bytes of records after which the rest waits for the next call.
 const BYTES_MAX: usize = 8 << 20;
