@@ -13,7 +13,7 @@ use super::Detector;
 use super::event::{Event, Kind};
 use super::finding::{ProfileId, Verdicts};
 use super::key::Key;
-use super::leases::LeaseId;
+use super::leases::{Lease, LeaseId};
 use super::table::Glimpse;
 use super::time::Timestamp;
 use super::token::{Print, Progress, Token};
@@ -49,11 +49,11 @@ impl Detector {
                 self.find_due(id, other, told, &mut due);
             }
         }
-        due.sort_unstable_by_key(|(deadline, order, _)| (*deadline, *order));
-        for (deadline, _, lease) in due {
+        due.sort_unstable_by_key(|(deadline, _, lease)| (*deadline, lease.order));
+        for (deadline, id, Lease { key, attempt, .. }) in due {
             // The one before it may have made its token forget this one.
-            if self.context.leases.is_open(lease) {
-                self.end_lease(deadline, lease, out);
+            if self.context.leases.find(id, key, attempt).is_some() {
+                self.end_lease(deadline, id, out);
             }
         }
     }
@@ -64,7 +64,7 @@ impl Detector {
         id: ProfileId,
         key: Key,
         by: Timestamp,
-        due: &mut Vec<(Timestamp, u64, LeaseId)>,
+        due: &mut Vec<(Timestamp, LeaseId, Lease)>,
     ) {
         let length = self.context.profiles[id.0].lease;
         let mut look = |token: &Token| {
@@ -72,10 +72,11 @@ impl Detector {
                 let Progress::Open(id) = attempt.progress else {
                     continue;
                 };
-                let lease = self.context.leases.get(id);
-                let deadline = lease.start + length;
-                if deadline <= by {
-                    due.push((deadline, lease.order, id));
+                // In a forged state two attempts may have the number of one, and its lease.
+                let lease = self.context.leases.find(id, key, attempt.serial);
+                let due_by = |lease: &Lease| lease.start + length <= by;
+                if let Some(lease) = lease.filter(due_by) {
+                    due.push((lease.start + length, id, lease));
                 }
             }
         };

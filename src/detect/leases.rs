@@ -150,9 +150,11 @@ impl Leases {
         self.nodes[id.0].lease()
     }
 
-    /// Whether `id` still stands for a lease.
-    pub fn is_open(&self, id: LeaseId) -> bool {
-        self.nodes[id.0].profile != VACANT
+    /// The lease of this attempt, if `id` stands for that.
+    pub fn find(&self, id: LeaseId, key: Key, attempt: u32) -> Option<Lease> {
+        let node = (id.0 < self.nodes.len()).then(|| &self.nodes[id.0])?;
+        let is_it = node.profile != VACANT && (node.key, node.attempt) == (key, attempt);
+        is_it.then(|| node.lease())
     }
 
     /// When the oldest open attempt started.
