@@ -16,6 +16,7 @@ pub mod verdict;
 mod chunks;
 mod end;
 mod fresh;
+mod held;
 mod history;
 mod index;
 mod invalid;
@@ -108,6 +109,8 @@ pub struct Detector {
     default: ProfileId,
     /// No deadline is reached before this.
     due: Timestamp,
+    /// Before this a deadline is handled only if an event that comes after it needs it.
+    held: Timestamp,
     /// The shortest lease or time to live: how long after an event a deadline that it sets is at least.
     shortest: Duration,
     /// Made when its profile is first used: a table costs memory before it holds a token.
@@ -194,6 +197,7 @@ impl Detector {
             default,
             by_name,
             due: Timestamp::MIN,
+            held: Timestamp::MIN,
             shortest,
             tables: (0..profiles).map(|_| None).collect(),
             undecided: Undecided::new(capacity.unwrap_or_default()),
@@ -303,6 +307,9 @@ impl Detector {
             return true;
         }
         let key = self.context.space.keys.key(&event.token);
+        if self.context.now < self.held {
+            self.reach_deadlines(id, key, event, out);
+        }
         match event.kind {
             _ if self.judge_quickly(id, key, event, sender, out) => true,
             Kind::AttemptStart => self.judge_start(id, key, event, sender, out),

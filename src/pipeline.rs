@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use crate::detect::event::{DecodeError, Event, Reason};
-use crate::detect::finding::{Finding, Lifecycle, Verdicts};
+use crate::detect::finding::{Finding, Gap, Lifecycle, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
 use crate::metrics::{Metrics, Refused, Tally};
@@ -41,9 +41,10 @@ pub enum Report {
 /// Keeps what the detector knows over a restart. Called under the lock, so that what is kept is in
 /// the order in which it happened; the files are its own business, below [`crate::edge`].
 pub trait Keeper: Send {
-    /// Keeps what the detector changed and said since the last call, before anything of it leaves;
-    /// returns whether it is kept. `connection` is the highest number of a stream connection so far.
-    fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64) -> bool;
+    /// Keeps what the detector changed and said since the last call, before anything of it leaves.
+    /// What cannot be kept is the keeper's to tell. `connection` is the highest number of a stream
+    /// connection so far.
+    fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64);
 
     /// Keeps, with the next call of [`Keeper::keep`], how far a client's session was read.
     fn position(&mut self, position: &Position);
@@ -76,6 +77,8 @@ pub struct Pipeline {
 struct Desk {
     detector: Detector,
     sessions: Sessions,
+    /// A session's position that rose and is to be kept.
+    advanced: Option<Position>,
     /// What it says; kept for its memory, so that a healthy event allocates none.
     out: Verdicts,
     /// What was said since the lock was taken.
@@ -92,6 +95,7 @@ impl Pipeline {
             desk: Mutex::new(Desk {
                 detector,
                 sessions: Sessions::default(),
+                advanced: None,
                 out: Verdicts::default(),
                 tally: metrics.tally(),
                 keeper: None,
@@ -120,7 +124,9 @@ impl Pipeline {
     pub fn go_on(&self, positions: impl IntoIterator<Item = Position>, now: Timestamp) {
         let mut desk = self.lock();
         for position in positions {
-            desk.sessions.restore(position, now);
+            if desk.sessions.restore(position, now) {
+                self.metrics.gap(Gap::SessionsOverflow);
+            }
         }
     }
 
@@ -325,13 +331,14 @@ impl Desk {
         let Self {
             detector,
             out,
-            sessions,
+            advanced,
             keeper,
             connection,
             ..
         } = self;
+        let advanced = advanced.take();
         let Some(keeper) = keeper else { return };
-        if let Some(position) = sessions.take_advanced() {
+        if let Some(position) = advanced {
             keeper.position(&position);
         }
         keeper.keep(detector, out, *connection);

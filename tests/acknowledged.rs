@@ -385,3 +385,97 @@ fn after_a_kill_no_other_connection_is_taken_for_a_session_s() {
         .into();
     assert_eq!(names.len(), 2, "{names:?}");
 }
+
+/// Lines of which none can be used change nothing but how far the session was read, and that is kept.
+#[test]
+fn lines_that_cannot_be_used_are_not_counted_again_after_a_kill() {
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let state = format!("--state-dir={}", directory.path().join("state").display());
+    let sidecar = Sidecar::start_in(directory, &[&state]);
+    let malformed = "oncewatch_events_rejected_total{reason=\"malformed\"}";
+    let mut client = Client::hello(&sidecar, "one", 1);
+    client.send("nonsense\nmore nonsense\nand more\n");
+    client.acked(3);
+    sidecar.wait_for_metric(malformed, 3.0);
+    let sidecar = Sidecar::start_in(sidecar.kill(), &[&state]);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    assert_eq!(client.ack(), 3);
+    client.send("nonsense\nmore nonsense\nand more\n");
+    client.send(&starts(4..5));
+    client.acked(4);
+    sidecar.wait_for_metric(STARTS, 1.0);
+    assert_eq!(sidecar.metric(malformed), 0.0);
+    assert_eq!(sidecar.metric(DUPLICATES), 3.0);
+}
+
+#[test]
+fn a_session_that_is_forgotten_although_it_may_send_again_is_counted() {
+    let sidecar = Sidecar::start(&[]);
+    let overflow = "oncewatch_tracking_gaps_total{reason=\"sessions_overflow\"}";
+    let connected = "oncewatch_clients_connected";
+    let mut stays = Client::hello(&sidecar, "stays", 1);
+    stays.send(&starts(1..2));
+    stays.acked(1);
+    for number in 0..1025 {
+        let mut client = Client::hello(&sidecar, &format!("s{number}"), 1);
+        client.send("{\"type\":\"client_report\"}\n");
+        client.acked(1);
+    }
+    sidecar.wait_for_metric(connected, 1.0);
+    assert_eq!(sidecar.metric(overflow), 1.0);
+    // The one that was heard of first has its connection still.
+    let mut again = Client::hello(&sidecar, "stays", 1);
+    assert_eq!(again.ack(), 1);
+}
+
+/// The sidecar is away for longer than a lease. What ended meanwhile is told when the client has
+/// reconnected; only what did not end is stuck, as of its own time.
+#[test]
+fn an_attempt_that_ended_well_while_the_sidecar_was_away_is_not_stuck() {
+    let unix = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.unwrap().as_secs_f64()
+    };
+    let directory = Arc::new(tempfile::tempdir().unwrap());
+    let config = directory.path().join("oncewatch.toml");
+    std::fs::write(&config, "[profiles.short]\nlease = \"2s\"\n").unwrap();
+    let flags = [
+        format!("--config={}", config.display()),
+        format!("--state-dir={}", directory.path().join("state").display()),
+        "--token-display=full".to_owned(),
+    ];
+    let flags = flags.each_ref().map(String::as_str);
+    let sidecar = Sidecar::start_in(directory, &flags);
+    let mut client = Client::hello(&sidecar, "one", 1);
+    let begun = unix();
+    client.send(&start("short", "ended", ",\"call\":\"c1\""));
+    client.send(&start("short", "open", ",\"call\":\"c2\""));
+    client.acked(2);
+    let directory = sidecar.kill();
+    std::thread::sleep(Duration::from_millis(2500));
+    let sidecar = Sidecar::start_in(directory, &flags);
+    let mut client = Client::hello(&sidecar, "one", 3);
+    assert_eq!(client.ack(), 2);
+    let more = format!(
+        ",\"call\":\"c1\",\"outcome\":\"ok\",\"at\":{:.3}",
+        begun + 1.0
+    );
+    client.send(&end("short", "ended", &more));
+    let fresh = unix();
+    client.send(&start("short", "fresh", ",\"call\":\"c3\""));
+    client.acked(4);
+    let found = sidecar.findings(2);
+    let said: Vec<_> = found
+        .iter()
+        .map(|f| (f["verdict"].as_str().unwrap(), f["token"].as_str().unwrap()))
+        .collect();
+    let stuck = "stuck_in_flight";
+    assert_eq!(said, [(stuck, "open"), (stuck, "fresh")], "{found:?}");
+    let after = |finding: &serde_json::Value, start| finding["at"].as_f64().unwrap() - start;
+    for (finding, start) in found.iter().zip([begun, fresh]) {
+        let late = after(finding, start);
+        assert!((1.99..2.3).contains(&late), "{late}: {finding}");
+    }
+    let tokens = sidecar.api("/api/v1/tokens?status=succeeded");
+    assert_eq!(tokens["tokens"][0]["token"], "ended", "{tokens}");
+}

@@ -25,6 +25,7 @@ pub use core::{fmt, iter, mem, num, ops, time};
 /// As the sources know it from the standard library.
 pub mod collections {
     pub use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+    pub use library::collections::HashMap;
 }
 
 /// The checker's, but for what has no schedule.
@@ -97,7 +98,19 @@ pub mod sync {
     }
 }
 
-pub use oncewatch::{detect, metrics};
+pub use oncewatch::metrics;
+
+/// With what only tests have.
+#[path = "../src/detect"]
+pub mod detect {
+    pub use oncewatch::detect::*;
+
+    pub mod finding {
+        pub use oncewatch::detect::finding::*;
+
+        pub mod fixture;
+    }
+}
 
 /// The sources under check, in the folders that they are in. Their own tests come along unused.
 #[allow(unused_imports)]
@@ -122,6 +135,7 @@ use core::time::Duration;
 
 use checked::edge::findings::Findings;
 use checked::metrics::history::{Counts, History, STEP};
+use detect::finding::fixture;
 use detect::time::Timestamp;
 use detect::verdict::{Severity, Verdict};
 use detect::{Detector, Options, Source, Trace, profile};
@@ -321,20 +335,5 @@ fn a_confirmation_that_overtakes_its_finding_is_not_lost() {
 }
 
 fn finding(id: u64) -> Arc<detect::finding::Finding> {
-    Arc::new(detect::finding::Finding {
-        id,
-        at: at(id),
-        verdict: Verdict::Orphaned,
-        api: "stripe".into(),
-        token: "t".into(),
-        scope: "".into(),
-        client: None,
-        call: None,
-        attempt: 1,
-        holder: None,
-        age: None,
-        confirmed: false,
-        trace: None,
-        message: String::new(),
-    })
+    Arc::new(fixture::finding(id))
 }

@@ -424,11 +424,10 @@ struct Stalling {
 }
 
 impl Keeper for Stalling {
-    fn keep(&mut self, detector: &mut Detector, _: &Verdicts, _: u64) -> bool {
+    fn keep(&mut self, detector: &mut Detector, _: &Verdicts, _: u64) {
         detector.forget_changes();
         self.reached.store(true, Ordering::SeqCst);
         drop(self.disk.lock().unwrap());
-        true
     }
 
     fn position(&mut self, _: &Position) {}

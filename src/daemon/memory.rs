@@ -25,6 +25,11 @@ const STEP_PAUSE: Duration = Duration::from_millis(1);
 /// By how much the clock may have been set back between two processes without a word.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
+/// After a restart, for clients to come back and send again what nobody read, before deadlines that
+/// passed meanwhile are judged. A client with acknowledged delivery tries every tenth of a second; the
+/// rest is for a node on which all starts at once.
+const RESEND: Duration = Duration::from_secs(2);
+
 /// What is known at the start: nothing, or what an earlier process left in the state directory.
 pub struct Memory {
     pub detector: Detector,
@@ -64,6 +69,7 @@ impl Memory {
             mut detector,
             restored,
         } = State::open(place, profiles, options, metrics, now)?;
+        let known = restored.is_some();
         let (mut connections, mut findings, mut positions) = (0, Vec::new(), Vec::new());
         if let Some(restored) = restored {
             let ahead = clock::continue_from(restored.now);
@@ -83,6 +89,9 @@ impl Memory {
             positions.extend(restored.positions.iter().filter_map(position));
         }
         state.begin(&mut detector, connections, clock::now());
+        if known {
+            detector.hold_deadlines(clock::now() + RESEND);
+        }
         Ok(Self {
             detector,
             observation_start: state.observation_start(),

@@ -135,7 +135,10 @@ pub enum Gap {
     OpenAttemptsOverflow,
     /// A closed call was forgotten because its token had [`super::CALLS_MAX`] newer ones.
     CallsOverflow,
-    /// An acknowledged session was forgotten while it could still come back.
+    /// An acknowledged session was forgotten that may come back and send lines again that were judged:
+    /// counted once for each session without a connection that made room for another one less than a
+    /// minute after its last connection ended, if lines of it were read of which its client has not said
+    /// that it knows. One with a connection is never forgotten.
     SessionsOverflow,
     /// The process restarted and could not keep what it knew.
     Restart,
@@ -270,6 +273,9 @@ pub struct Finding {
     /// What happened, with its numbers; never contains the token.
     pub message: String,
 }
+
+#[cfg(test)]
+pub mod fixture;
 
 impl Finding {
     /// How bad it is.

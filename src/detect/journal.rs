@@ -28,7 +28,8 @@ pub use restore::{Lost, Restore, Restored, SessionPosition, Unreadable};
 
 /// Findings that a journal keeps.
 pub const FINDINGS_MAX: usize = 1000;
-/// Positions of sessions that a journal keeps.
+/// Positions of sessions that a journal keeps: of those that were read last. Where more than these have a
+/// connection at once, the lines that the others send again after a restart are judged again.
 pub const POSITIONS_MAX: usize = 1024;
 /// Bytes of records after which the rest waits for the next call.
 const BYTES_MAX: usize = 8 << 20;
@@ -158,8 +159,8 @@ impl Detector {
         }
     }
 
-    /// Appends records of some of the names and tokens that there are, about `max` bytes or less;
-    /// returns whether there are more.
+    /// Appends records of some of the names and tokens that there are, about `max` bytes or less but
+    /// at least one step's; returns whether there are more.
     pub fn write_some(
         &mut self,
         progress: &mut Progress,
@@ -167,8 +168,9 @@ impl Detector {
         max: usize,
         out: &mut Vec<u8>,
     ) -> bool {
-        let end = out.len() + max;
         self.write_clock(connection, out);
+        // Not counting the clock: whatever `max` is, each call comes further.
+        let end = out.len() + max.max(1);
         while out.len() < end {
             progress.at = match progress.at {
                 Part::Names { sort, from } => {

@@ -150,6 +150,13 @@ impl Leases {
         self.nodes[id.0].lease()
     }
 
+    /// The lease of this attempt, if `id` stands for that.
+    pub fn find(&self, id: LeaseId, key: Key, attempt: u32) -> Option<Lease> {
+        let node = (id.0 < self.nodes.len()).then(|| &self.nodes[id.0])?;
+        let is_it = node.profile != VACANT && (node.key, node.attempt) == (key, attempt);
+        is_it.then(|| node.lease())
+    }
+
     /// When the oldest open attempt started.
     pub fn oldest_start(&self) -> Option<Timestamp> {
         self.heads().map(|(_, id)| self.nodes[id].start).min()

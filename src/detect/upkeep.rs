@@ -26,16 +26,7 @@ impl Detector {
         while let Some((deadline, id)) = self.context.leases.first()
             && deadline <= now
         {
-            let lease = self.context.leases.get(id);
-            self.context.now = self.context.now.max(deadline);
-            self.context.order += 1;
-            self.with_token(lease.profile, lease.key, out, |judge, token| {
-                if let Some(index) = token.position(lease.attempt) {
-                    judge.expire(token, index);
-                }
-            });
-            // Whatever its token knows of it: one that is due is over, or this would never end.
-            self.context.leases.close(id);
+            self.end_lease(deadline, id, out);
         }
         self.context.now = now;
         for profile in 0..self.context.profiles.len() {
@@ -55,7 +46,8 @@ impl Detector {
             .filter_map(|queue| queue.front())
             .map(|(deadline, _)| *deadline);
         let expiry = self.tables.iter().flatten().filter_map(Table::poll_expiry);
-        lease.into_iter().chain(settling).chain(expiry).min()
+        let next = lease.into_iter().chain(settling).chain(expiry).min();
+        next.map(|next| next.max(self.held))
     }
 
     /// Closes what a stream connection left open.
@@ -86,7 +78,10 @@ impl Detector {
     /// Waits one more lease for the outcome of a lifecycle that is worth a span.
     pub(super) fn settle_later(&mut self, id: ProfileId, key: Key) {
         let deadline = self.context.now + self.context.profiles[id.0].lease;
-        self.settling[id.0].push_back((deadline, key));
+        let queue = &mut self.settling[id.0];
+        // At the end, but for what follows from a deadline that was held.
+        let at = queue.partition_point(|(other, _)| *other <= deadline);
+        queue.insert(at, (deadline, key));
     }
 
     /// Hands out lifecycles whose outcome is still unknown one lease after it became so.

@@ -188,4 +188,4 @@ pub async fn collect(
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -122,8 +122,8 @@ impl State {
                 None
             }
         };
-        let restore = Restore::new(profiles.clone(), options);
-        let loaded = directory.as_ref().map(|directory| load(directory, restore));
+        let begin = || Restore::new(profiles.clone(), options);
+        let loaded = directory.as_ref().map(|directory| load(directory, begin));
         let loaded = loaded.unwrap_or_else(|| Ok(Loaded::default()));
         let mut loaded = loaded.unwrap_or_else(|error| {
             failed = Some(error.to_string());
@@ -224,26 +224,24 @@ impl State {
 }
 
 impl Keeper for State {
-    fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64) -> bool {
+    fn keep(&mut self, detector: &mut Detector, told: &Verdicts, connection: u64) {
         self.remember(told);
         if self.segment.is_none() {
             detector.forget_changes();
             self.pending.clear();
-            return false;
+            return;
         }
         let said = !told.findings.is_empty() || !told.confirmed.is_empty();
         if !said && self.pending.is_empty() && !detector.has_changes() {
-            return true;
+            return;
         }
-        let written = self.write(detector, told, connection);
-        if let Err(error) = &written {
+        if let Err(error) = self.write(detector, told, connection) {
             detector.forget_changes();
             self.pending.clear();
-            self.fail(error, detector.now());
+            self.fail(&error, detector.now());
         } else if matches!(self.stage, Stage::Whole) && self.is_long() {
             self.wake.notify_one();
         }
-        written.is_ok()
     }
 
     fn position(&mut self, position: &Position) {

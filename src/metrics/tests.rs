@@ -1,5 +1,5 @@
 use super::*;
-use crate::detect::finding::{CallOutcome, Finding, Removal};
+use crate::detect::finding::{CallOutcome, Finding, Removal, fixture};
 use crate::detect::profile::{Class, profiles};
 use crate::detect::verdict::Verdict;
 use exposition::render;
@@ -403,19 +403,7 @@ fn exemplars_are_the_last_sampled_traces() {
 
 fn finding(at: Timestamp) -> Finding {
     Finding {
-        id: 1,
         at,
-        verdict: Verdict::Orphaned,
-        api: "dynamodb.TransactWriteItems".into(),
-        token: "t".into(),
-        scope: "".into(),
-        client: None,
-        call: None,
-        attempt: 1,
-        holder: None,
-        age: None,
-        confirmed: false,
-        trace: None,
-        message: String::new(),
+        ..fixture::finding(1)
     }
 }

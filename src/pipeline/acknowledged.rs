@@ -17,12 +17,7 @@ impl Pipeline {
         // The lines come as those of the session's first connection, but another process must not
         // give this number to somebody else either.
         desk.saw_connection(own);
-        let (thread, lost) = desk.sessions.join(session, first, own, now);
-        drop(desk);
-        if lost {
-            self.metrics.gap(Gap::SessionsOverflow);
-        }
-        thread
+        desk.sessions.join(session, first, own, now)
     }
 
     /// As [`Self::process`], for numbered lines; one that ingest gave up has its place among them.
@@ -51,20 +46,32 @@ impl Pipeline {
                     turn.judged = true;
                 }
                 Err(error) => {
-                    self.end_turn(turn, thread, now);
+                    let unkept = self.end_turn(turn, thread, now);
                     self.metrics.reject(error.reason);
                     rejected(error);
                     turn = self.turn(thread, now);
+                    turn.advanced = unkept;
                 }
             }
         }
-        self.end_turn(turn, thread, now)
+        let read = turn.read;
+        if self.end_turn(turn, thread, now) {
+            // Lines that could not be used changed nothing but this; they are not to be counted again.
+            let mut desk = self.open(now);
+            desk.advance(thread, read);
+            desk.keep();
+        }
+        read
     }
 
     /// Tells the detector that a session's connection closed, unless the session has another one.
     pub fn part(&self, thread: &Thread, now: Timestamp) {
-        let desk = self.open(now);
-        if desk.sessions.ends_with(thread) {
+        let mut desk = self.open(now);
+        let parted = desk.sessions.part(thread, now);
+        if parted.lost {
+            self.metrics.gap(Gap::SessionsOverflow);
+        }
+        if parted.ends {
             self.orphan(desk, thread.joined.connection, now);
         }
     }
@@ -79,20 +86,30 @@ impl Pipeline {
         }
     }
 
-    /// Notes the position before the lock is left, so that whoever keeps the state keeps both.
-    fn end_turn(&self, turn: Turn<'_>, thread: &Thread, now: Timestamp) -> u64 {
+    /// Notes the position before the lock is left. If there was an event, it is also kept with what that
+    /// changed; if not, returns whether there is a position to keep.
+    fn end_turn(&self, turn: Turn<'_>, thread: &Thread, now: Timestamp) -> bool {
         let Turn {
             mut desk,
             read,
             advanced,
             judged,
         } = turn;
-        if advanced && desk.sessions.advance(thread, read, now) {
-            self.metrics.gap(Gap::SessionsOverflow);
+        if !judged {
+            if advanced {
+                desk.sessions.advance(thread, read);
+            }
+            return advanced;
         }
-        // Without an event the state is what it was.
-        self.leave(judged.then_some(desk), now);
-        read
+        desk.advance(thread, read);
+        self.leave(Some(desk), now);
+        false
+    }
+}
+
+impl Desk {
+    fn advance(&mut self, thread: &Thread, read: u64) {
+        self.advanced = Some(self.sessions.advance(thread, read));
     }
 }
 

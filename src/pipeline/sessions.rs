@@ -1,5 +1,6 @@
 //! How far the lines of each acknowledged session have been read (SPEC §2). Pure.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lru::LruCache;
@@ -7,16 +8,15 @@ use lru::LruCache;
 use crate::detect::ConnectionId;
 use crate::detect::time::Timestamp;
 
-/// Sessions remembered. One that is pushed out costs nothing while its connection lasts; if it comes
-/// back on another one, lines that it sends again are new ones, and only a start or end with `call`
-/// is still known to the detector.
+/// Sessions remembered of those that have no connection. A session that has one is always remembered:
+/// there are no more of them than connections, whose number has its own limit.
 pub const SESSIONS_MAX: usize = 1024;
 /// Longest name in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Highest number of a session's first line: integers up to here are the same in all of JSON, and
 /// counting on from it cannot overflow.
 pub const FIRST_MAX: u64 = (1 << 53) - 1;
-/// Silence after which a session is not expected back: pushing it out is no loss.
+/// After its last connection ended: a session that has not come back by then is not expected to.
 const RETURNS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A session: its name, and the user it belongs to, so that none speaks for another user's.
@@ -94,115 +94,141 @@ pub struct Thread {
 #[derive(Debug)]
 struct Entry {
     read: u64,
+    /// Up to here the client has said that it sends nothing again.
+    known: u64,
     connection: ConnectionId,
     /// The last connection that joined; it speaks for the session.
     newest: ConnectionId,
-    seen: Timestamp,
+    /// Connections that joined and have not parted.
+    connections: usize,
+    /// When the last one parted; before that, when the first one joined.
+    since: Timestamp,
 }
 
-/// The positions of the [`SESSIONS_MAX`] sessions that were heard of last.
+/// The positions of all sessions with a connection, and of the [`SESSIONS_MAX`] others that had one
+/// last.
 #[derive(Debug)]
 pub struct Sessions {
+    connected: HashMap<Session, Entry>,
     // Bounded by hand: a bounded one takes the memory of all its places at once.
-    entries: LruCache<Session, Entry>,
-    advanced: bool,
+    apart: LruCache<Session, Entry>,
+}
+
+/// What the end of a connection means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parted {
+    /// It is that of its session, for now: no other connection has joined since.
+    pub ends: bool,
+    /// Another session was forgotten for it that can lose something by that: its last connection ended
+    /// less than a minute ago, and lines of it were read of which its client has not said that it knows.
+    /// If it comes back and sends them again, they are taken for new ones, and of those that the
+    /// detector does not know by their `call` each is judged twice.
+    pub lost: bool,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
         Self {
-            entries: LruCache::unbounded(),
-            advanced: false,
+            connected: HashMap::new(),
+            apart: LruCache::unbounded(),
         }
     }
 }
 
 impl Sessions {
     /// A connection joins a session with a line numbered `first` to come; those before it have been
-    /// read or will never come. Also says whether another session was lost by it.
+    /// read or will never come. It [parts](Self::part) when it ends.
     pub fn join(
         &mut self,
         session: Session,
         first: u64,
         own: ConnectionId,
         now: Timestamp,
-    ) -> (Thread, bool) {
-        let before = first.saturating_sub(1);
-        let mut joined = Position {
-            session,
-            read: before,
-            connection: own,
-        };
-        if let Some(entry) = self.entries.get_mut(&session) {
-            entry.read = entry.read.max(before);
-            (entry.newest, entry.seen) = (own, now);
-            (joined.read, joined.connection) = (entry.read, entry.connection);
-            return (Thread { joined, own }, false);
-        }
-        let lost = self.put(joined, own, now);
-        (Thread { joined, own }, lost)
+    ) -> Thread {
+        let known = first.saturating_sub(1);
+        let apart = self.apart.pop(&session);
+        let entry = self.connected.entry(session).or_insert_with(|| {
+            apart.unwrap_or(Entry {
+                read: known,
+                known,
+                connection: own,
+                newest: own,
+                connections: 0,
+                since: now,
+            })
+        });
+        (entry.read, entry.known) = (entry.read.max(known), entry.known.max(known));
+        entry.newest = own;
+        entry.connections += 1;
+        let joined = entry.position(&session);
+        Thread { joined, own }
     }
 
     /// The number up to which a connection's session has been read.
     pub fn read(&self, thread: &Thread) -> u64 {
-        let entry = self.entries.peek(&thread.joined.session);
-        // If it was pushed out, the connection goes on counting by itself.
+        let entry = self.connected.get(&thread.joined.session);
         entry.map_or(thread.joined.read, |entry| entry.read)
     }
 
-    /// Raises it; says whether another session was lost by it.
-    pub fn advance(&mut self, thread: &Thread, read: u64, now: Timestamp) -> bool {
-        self.advanced = true;
-        if let Some(entry) = self.entries.get_mut(&thread.joined.session) {
-            (entry.read, entry.seen) = (entry.read.max(read), now);
-            return false;
+    /// Raises it, and returns the position that this makes.
+    pub fn advance(&mut self, thread: &Thread, read: u64) -> Position {
+        let session = &thread.joined.session;
+        if let Some(entry) = self.connected.get_mut(session) {
+            entry.read = entry.read.max(read);
+            return entry.position(session);
         }
-        let position = Position {
+        Position {
             read,
             ..thread.joined
+        }
+    }
+
+    /// A connection that joined ends.
+    pub fn part(&mut self, thread: &Thread, now: Timestamp) -> Parted {
+        let session = thread.joined.session;
+        let Some(entry) = self.connected.get_mut(&session) else {
+            return Parted {
+                ends: true,
+                lost: false,
+            };
         };
-        self.put(position, thread.own, now)
+        let ends = entry.newest == thread.own;
+        entry.connections = entry.connections.saturating_sub(1);
+        let left = entry.connections == 0;
+        let left = left.then(|| self.connected.remove(&session)).flatten();
+        let lost = left.is_some_and(|entry| self.put_apart(session, entry, now));
+        Parted { ends, lost }
     }
 
-    /// Whether the end of a connection is that of its session, for now: not if another one has
-    /// joined since.
-    pub fn ends_with(&self, thread: &Thread) -> bool {
-        let entry = self.entries.peek(&thread.joined.session);
-        entry.is_none_or(|entry| entry.newest == thread.own)
-    }
-
-    /// The position that rose since this was asked last. One lock is held for the lines of one
-    /// connection, so asked under that lock it is all that has changed.
-    pub fn take_advanced(&mut self) -> Option<Position> {
-        let advanced = std::mem::take(&mut self.advanced);
-        let last = self.entries.peek_mru().filter(|_| advanced);
-        last.map(|(session, entry)| entry.position(session))
-    }
-
-    /// All positions, those heard of last at the end.
-    pub fn positions(&self) -> impl Iterator<Item = Position> {
-        let entries = self.entries.iter().rev();
-        entries.map(|(session, entry)| entry.position(session))
-    }
-
-    /// Puts back what an earlier process knew, in the order of [`Self::positions`].
-    pub fn restore(&mut self, position: Position, now: Timestamp) {
-        self.put(position, position.connection, now);
-    }
-
-    fn put(&mut self, position: Position, newest: ConnectionId, seen: Timestamp) -> bool {
+    /// Puts back what an earlier process knew, the session heard of last at the end. Says whether
+    /// another one was lost by it.
+    pub fn restore(&mut self, position: Position, now: Timestamp) -> bool {
         let entry = Entry {
             read: position.read,
+            // What it knew is not kept, so it may send all of it again.
+            known: 0,
             connection: position.connection,
-            newest,
-            seen,
+            newest: position.connection,
+            connections: 0,
+            since: now,
         };
-        self.entries.put(position.session, entry);
-        if self.entries.len() <= SESSIONS_MAX {
+        self.put_apart(position.session, entry, now)
+    }
+
+    /// As [`Parted::lost`].
+    fn put_apart(&mut self, session: Session, entry: Entry, now: Timestamp) -> bool {
+        self.apart.put(
+            session,
+            Entry {
+                since: now,
+                ..entry
+            },
+        );
+        if self.apart.len() <= SESSIONS_MAX {
             return false;
         }
-        let oldest = self.entries.pop_lru();
-        oldest.is_some_and(|(_, oldest)| seen.since(oldest.seen) < RETURNS_WITHIN)
+        let oldest = self.apart.pop_lru();
+        oldest.is_some_and(|(_, oldest)| oldest.may_resend(now))
     }
 }
 
@@ -213,6 +239,10 @@ impl Entry {
             read: self.read,
             connection: self.connection,
         }
+    }
+
+    fn may_resend(&self, now: Timestamp) -> bool {
+        self.read > self.known && now.since(self.since) < RETURNS_WITHIN
     }
 }
 

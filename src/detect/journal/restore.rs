@@ -88,6 +88,10 @@ struct Begun {
     positions: HashMap<Box<[u8]>, (SessionPosition, u64)>,
     position_count: u64,
     without_profile: BTreeSet<Key>,
+    /// Tokens that are forgotten for want of room. The same one may be read many times, come back when
+    /// it is seen again, or be removed as it would have been anyway: only what is in here at the end
+    /// is lost.
+    without_room: BTreeSet<Key>,
     lost: Lost,
 }
 
@@ -132,7 +136,8 @@ impl Restore {
     }
 
     /// The detector, as it was when the last records were written; `None` if there were none. Its
-    /// leases and windows go on: deadlines that passed meanwhile are handled by the next input.
+    /// leases and windows go on: deadlines that passed meanwhile are handled by the next input, unless
+    /// they are [held](Detector::hold_deadlines).
     pub fn finish(self) -> Option<(Detector, Restored)> {
         self.begun.map(Begun::finish)
     }
@@ -168,6 +173,7 @@ impl Restore {
                 positions: HashMap::new(),
                 position_count: 0,
                 without_profile: BTreeSet::new(),
+                without_room: BTreeSet::new(),
                 lost: Lost::default(),
             }
         });
@@ -252,6 +258,7 @@ impl Begun {
         let key = Key::from_bytes(from.array());
         match profile {
             Some(id) if from.is_sound() => {
+                self.without_room.remove(&key);
                 if let Some(table) = &mut self.detector.tables[id.0] {
                     table.forget(key, &mut self.base_tails[id.0]);
                 }
@@ -279,8 +286,14 @@ impl Begun {
             return;
         };
         let (table, base_tail) = (self.detector.table(id), &mut self.base_tails[id.0]);
-        table.read_image((key, last_seen), how, base_tail, from);
-        self.lost.without_room += u64::from(table.forget_surplus(base_tail));
+        if how == How::Changed && self.without_room.contains(&key) {
+            // It is no newer by that, so there is still no room for it.
+            return table.skip_image(last_seen, from);
+        }
+        if table.read_image((key, last_seen), how, base_tail, from) {
+            self.without_room.remove(&key);
+        }
+        self.without_room.extend(table.forget_surplus(base_tail));
     }
 
     fn add_finding(&mut self, finding: Finding) {
@@ -352,6 +365,7 @@ impl Begun {
             tokens: self.detector.token_count(),
             lost: Lost {
                 without_profile: self.without_profile.len() as u64,
+                without_room: self.without_room.len() as u64,
                 ..self.lost
             },
         };

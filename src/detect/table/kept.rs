@@ -155,13 +155,12 @@ impl Table {
         }
     }
 
-    /// Forgets the token seen longest ago if there are too many; returns whether there were.
-    pub fn forget_surplus(&mut self, base_tail: &mut Option<Slot>) -> bool {
+    /// Forgets the token seen longest ago if there are too many; returns its key.
+    pub fn forget_surplus(&mut self, base_tail: &mut Option<Slot>) -> Option<Key> {
         let surplus = self.len > self.capacity;
-        if surplus {
-            self.forget_at(Slot(self.oldest), base_tail);
-        }
-        surplus
+        let oldest = surplus.then(|| self.nodes[self.oldest].key)?;
+        self.forget_at(Slot(self.oldest), base_tail);
+        Some(oldest)
     }
 
     pub fn forget_at(&mut self, slot: Slot, base_tail: &mut Option<Slot>) {

@@ -5,11 +5,11 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::detect::finding::Finding;
+use crate::detect::finding::fixture::finding;
 use crate::detect::profile::Profile;
 use crate::detect::verdict::{Severity, Verdict};
 use crate::detect::{Detector, Options, Source, Trace, profile};
 use crate::edge::display::HashKey;
-use crate::edge::findings::tests::finding;
 use crate::edge::http::tests::{body, header, request};
 use crate::metrics::Metrics;
 use crate::pipeline::{Report, Sinks};

@@ -3,28 +3,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
-use crate::detect::time::Timestamp;
-use crate::detect::verdict::Verdict;
-
-/// A finding with nothing but what it must have.
-pub(crate) fn finding(id: u64) -> Finding {
-    Finding {
-        id,
-        at: Timestamp::from_micros(1_700_000_000_000_000) + Duration::from_secs(id),
-        verdict: Verdict::Orphaned,
-        api: "dynamodb.TransactWriteItems".into(),
-        token: format!("token-{id}").into(),
-        scope: "".into(),
-        client: None,
-        call: None,
-        attempt: 1,
-        holder: None,
-        age: None,
-        confirmed: false,
-        trace: None,
-        message: format!("number {id}"),
-    }
-}
+use crate::detect::finding::fixture::finding;
 
 fn new(id: u64) -> Report {
     Report::New(Arc::new(finding(id)))

@@ -7,7 +7,7 @@ const GAPS = {
   evicted: 'pushed out inside the window: raise --capacity',
   open_attempts_overflow: 'more than 8 attempts of a token open at once',
   calls_overflow: 'a token had more than 8 calls; old ones are forgotten',
-  sessions_overflow: 'more than 1024 sessions within a minute; what they resend counts twice',
+  sessions_overflow: 'more than 1024 sessions ended within a minute; what they resend counts twice',
   restart: 'the sidecar began without a past',
 };
 const REJECTED = {

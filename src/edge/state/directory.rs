@@ -144,13 +144,18 @@ impl Directory {
     }
 }
 
+/// The number of the file after one with this number; `None` after the last. The highest of all is
+/// nobody's: there is none after it.
+pub fn after(number: u64) -> Option<u64> {
+    number.checked_add(1).filter(|next| *next < u64::MAX)
+}
+
 fn found(path: &Path) -> Option<Found> {
     let (stem, kind) = path.file_name()?.to_str()?.rsplit_once('.')?;
     let digits = stem.strip_prefix("state-")?;
-    let number = digits
-        .parse()
-        .ok()
-        .filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()))?;
+    let number = digits.parse().ok().filter(|number| {
+        *number < u64::MAX && digits.bytes().all(|digit| digit.is_ascii_digit())
+    })?;
     let bytes = fs::symlink_metadata(path).ok()?.len();
     matches!(kind, "log" | "part").then(|| Found {
         path: path.to_owned(),

@@ -1,7 +1,7 @@
 //! What the files of an earlier process still tell.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::directory::{Directory, Found};
 use super::segment::{End, Frames, Opened};
@@ -30,18 +30,36 @@ pub struct Read {
     pub damaged: bool,
 }
 
-/// Reads the newest file that holds everything, and those with the changes after it.
+/// Reads the newest file that holds everything and can be used, and those with the changes after it;
+/// `begin` gives what they are read into.
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub fn load(directory: &Directory, mut restore: Restore) -> io::Result<Loaded> {
+pub fn load(directory: &Directory, begin: impl Fn() -> Restore) -> io::Result<Loaded> {
     let files = directory.files()?;
-    let mut loaded = Loaded {
-        number: files.iter().map(|file| file.number).max().unwrap_or(0),
-        ..Loaded::default()
-    };
-    let first = files.iter().rposition(|file| file.is_log).unwrap_or(0);
+    let mut loaded = Loaded::default();
+    let mut restore = begin();
+    let logs = files
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, file)| file.is_log);
+    let mut bad = Vec::new();
+    let mut first = 0;
+    for (at, file) in logs {
+        if read(directory, file, &mut restore, &mut loaded) {
+            first = at;
+            break;
+        }
+        // Something of it may have been taken over before it proved unusable.
+        restore = begin();
+        bad.push(at);
+    }
+    let is_based = !loaded.files.is_empty();
     for (at, file) in files.iter().enumerate() {
+        if bad.contains(&at) || is_based && at == first {
+            continue;
+        }
         if at < first {
             // Left behind by a process that ended before it could remove it.
             let _ = std::fs::remove_file(&file.path);
@@ -49,6 +67,9 @@ pub fn load(directory: &Directory, mut restore: Restore) -> io::Result<Loaded> {
             read(directory, file, &mut restore, &mut loaded);
         }
     }
+    // One that was set aside has no number any more; nobody can use up the numbers with it.
+    let numbers = files.iter().filter(|file| loaded.keeps(&file.path));
+    loaded.number = numbers.map(|file| file.number).max().unwrap_or(0);
     loaded.restored = restore.finish().map(|(detector, restored)| {
         let lost = restored.lost;
         let mut gap = |count: u64, why: &str| {
@@ -69,10 +90,11 @@ pub fn load(directory: &Directory, mut restore: Restore) -> io::Result<Loaded> {
     Ok(loaded)
 }
 
-fn read(directory: &Directory, file: &Found, restore: &mut Restore, loaded: &mut Loaded) {
+/// Takes over what a file says, or sets it aside; returns whether it is used.
+fn read(directory: &Directory, file: &Found, restore: &mut Restore, loaded: &mut Loaded) -> bool {
     let name = file.path.display();
     let why = match Frames::open(&file.path) {
-        Ok(Opened::Frames(mut frames)) => match read_frames(&mut frames, restore) {
+        Ok(Opened::Frames(mut frames)) => match read_frames(&mut frames, restore, file.is_log) {
             Ok(End::Whole) if frames.incomplete => {
                 loaded
                     .gaps
@@ -101,19 +123,21 @@ fn read(directory: &Directory, file: &Found, restore: &mut Restore, loaded: &mut
     };
     loaded.gaps.push(format!("{name} is set aside: {why}"));
     directory.set_aside(&file.path);
+    false
 }
 
 /// Takes over all frames that can be read.
 ///
 /// # Errors
-/// When there is none, or it continues another state.
-fn read_frames(frames: &mut Frames, restore: &mut Restore) -> Result<End, String> {
+/// When there is none and there must be one, or it continues another state.
+fn read_frames(frames: &mut Frames, restore: &mut Restore, is_log: bool) -> Result<End, String> {
     match frames.read_next() {
         Ok(records) if !restore.continues(records) => {
             return Err("it belongs to another state".to_owned());
         }
         Ok(records) => restore.apply(records).map_err(|error| error.to_string())?,
         Err(End::Damaged(_)) => return Err("its beginning is damaged".to_owned()),
+        Err(_) if is_log => return Err("nothing of it is whole".to_owned()),
         Err(end) => return Ok(end),
     }
     loop {
@@ -127,11 +151,16 @@ fn read_frames(frames: &mut Frames, restore: &mut Restore) -> Result<End, String
 }
 
 impl Loaded {
-    fn keep(&mut self, file: &Found, damaged: bool) {
+    fn keep(&mut self, file: &Found, damaged: bool) -> bool {
         self.files.push(Read {
             path: file.path.clone(),
             bytes: file.bytes,
             damaged,
         });
+        true
+    }
+
+    fn keeps(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file.path == path)
     }
 }

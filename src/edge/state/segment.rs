@@ -68,18 +68,41 @@ impl Segment {
         Ok(())
     }
 
+    /// Notes in the header whether there is something that the file, with those before it, should hold
+    /// and does not.
+    pub fn mark(&self, incomplete: bool) -> io::Result<()> {
+        write_mark(&self.file, incomplete)
+    }
+
     /// The file, to be synchronised elsewhere.
     pub fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 }
 
-/// Notes in the header of a file, which has its place on the disk, whether there is something that it,
-/// with the files before it, should hold and does not. Where even that fails, nobody will know.
-pub fn mark(path: &Path, incomplete: bool) {
-    if let Ok(file) = OpenOptions::new().write(true).open(path) {
-        let _ = file.write_all_at(&u32::from(incomplete).to_le_bytes(), INCOMPLETE_AT);
+/// As [`Segment::mark`] that it does not hold everything, for a file that is not written any more. Its
+/// header has its place on the disk, so this works where the disk is full.
+///
+/// # Errors
+/// What the system says; and when it is no file, but a symbolic link, say: somebody else put it
+/// there, and what it names is not ours to write. Then the next start will not know.
+pub fn mark_incomplete(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).custom_flags(no_link()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
     }
+    write_mark(&file, true)
+}
+
+fn write_mark(file: &File, incomplete: bool) -> io::Result<()> {
+    file.write_all_at(&u32::from(incomplete).to_le_bytes(), INCOMPLETE_AT)
+}
+
+/// Follow no symbolic link, and wait for no one.
+fn no_link() -> i32 {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    flags.bits().cast_signed()
 }
 
 pub(super) fn checksum(length: u32, records: &[u8]) -> u32 {
@@ -124,12 +147,8 @@ pub enum End {
 impl Frames {
     /// Opens a file, and no symbolic link.
     pub fn open(path: &Path) -> io::Result<Opened> {
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)?;
+        let file = options.read(true).custom_flags(no_link()).open(path)?;
         let found = file.metadata()?;
         if !found.is_file() {
             return Ok(Opened::Foreign("it is not a file".to_owned()));

@@ -73,7 +73,7 @@ impl Run {
         Ok(run)
     }
 
-    /// One batch; returns whether it is kept.
+    /// One batch that changes something; returns whether it is in a file.
     fn batch(&mut self, lines: &[String]) -> bool {
         self.now = self.now + Duration::from_millis(1);
         self.out.clear();
@@ -83,7 +83,16 @@ impl Run {
             self.detector
                 .handle_event(&event, source, now, &mut self.out);
         }
-        self.state.keep(&mut self.detector, &self.out, 3)
+        let before = self.written();
+        self.state.keep(&mut self.detector, &self.out, 3);
+        let after = self.written();
+        after.is_some() && after > before
+    }
+
+    /// The length of the file that is being written, if there is one.
+    fn written(&self) -> Option<u64> {
+        let segment = self.state.segment.as_ref()?;
+        Some(fs::metadata(&segment.path).unwrap().len())
     }
 
     /// Does all that is to be tidied, or so many steps of it.
@@ -533,4 +542,104 @@ fn it_is_tried_again_and_then_all_is_kept() {
     drop(run);
     let run = Run::start(directory.path());
     assert_eq!((run.counts(), run.gaps()), (counts, 0));
+}
+
+/// Who may write to the directory must not make us write elsewhere.
+#[test]
+fn a_link_in_the_place_of_a_file_is_not_followed_and_that_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    fs::write(elsewhere.path(), [b'x'; 100]).unwrap();
+    let mut run = Run::start(directory.path());
+    fill(&mut run);
+    let file = directory.path().join(&files(directory.path())[0]);
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), &file).unwrap();
+    run.state.fail(&io::ErrorKind::StorageFull.into(), run.now);
+    assert_eq!(fs::read(elsewhere.path()).unwrap(), [b'x'; 100]);
+    // The failure itself, and that it cannot be noted.
+    assert_eq!(run.metrics.state().failures.get(), 2);
+    assert!(segment::mark_incomplete(&file).is_err());
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(segment::mark_incomplete(&file).is_err());
+}
+
+#[test]
+fn a_forged_number_is_not_ours_and_one_before_it_is_said_to_be_the_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::start(directory.path());
+    fill(&mut run);
+    run.tidy(usize::MAX);
+    let counts = run.counts();
+    drop(run);
+    let path = |number: u64| directory.path().join(format!("state-{number}.part"));
+    fs::write(path(u64::MAX), "not mine").unwrap();
+    let run = Run::start(directory.path());
+    assert_eq!((run.counts(), run.gaps()), (counts.clone(), 0));
+    assert_eq!(run.metrics.state().failures.get(), 0);
+    assert_eq!(fs::read(path(u64::MAX)).unwrap(), b"not mine");
+    drop(run);
+    // One that cannot be used takes no number away.
+    fs::write(path(u64::MAX - 1), "a diary").unwrap();
+    let mut run = Run::start(directory.path());
+    assert_eq!((run.counts(), run.gaps()), (counts, 1));
+    assert_eq!(run.metrics.state().failures.get(), 0);
+    // One that is, does: events are judged, and what is missing is said.
+    run.tidy(usize::MAX);
+    drop(run);
+    let log = files(directory.path())
+        .into_iter()
+        .find(|name| name.ends_with(".log"));
+    fs::rename(directory.path().join(log.unwrap()), path(u64::MAX - 1)).unwrap();
+    let mut run = Run::start(directory.path());
+    assert_eq!(run.metrics.state().failures.get(), 1);
+    assert!(!run.batch(&[start(77)]));
+    drop(run);
+    assert_eq!(Run::start(directory.path()).gaps(), 1);
+}
+
+/// A file that holds everything takes the place of those before it; if it cannot be used, they are
+/// all that there is.
+#[test]
+fn where_the_newest_log_cannot_be_used_an_older_one_is() {
+    let (directory, counts) = two_files();
+    let names = files(directory.path());
+    let [log, part] = &names[..] else {
+        panic!("{names:?}")
+    };
+    let good = fs::read(directory.path().join(log)).unwrap();
+    // A record that nobody writes, after the first one, and with the right checksum.
+    let length = u32::from_le_bytes(good[16..20].try_into().unwrap()) as usize;
+    let mut unreadable = good[..24 + length].to_vec();
+    unreadable.push(250);
+    unreadable[16..20].copy_from_slice(&(length as u32 + 1).to_le_bytes());
+    let sum = segment::checksum(length as u32 + 1, &unreadable[24..]);
+    unreadable[20..24].copy_from_slice(&sum.to_le_bytes());
+    let mut damaged = good.clone();
+    damaged[30] ^= 1;
+    let cases: [(&str, &[u8]); 6] = [
+        ("empty", b""),
+        ("another program's", b"a diary, of more than sixteen bytes"),
+        ("a header alone", &good[..16]),
+        ("cut off", &good[..30]),
+        ("damaged", &damaged),
+        ("unreadable", &unreadable),
+    ];
+    for (what, bytes) in cases {
+        let copy = tempfile::tempdir().unwrap();
+        let path = |name: &str| copy.path().join(name);
+        fs::write(path(log), &good).unwrap();
+        fs::write(path("state-00000050.log"), bytes).unwrap();
+        fs::copy(directory.path().join(part), path("state-00000060.part")).unwrap();
+        let mut run = Run::start(copy.path());
+        assert_eq!((run.counts(), run.gaps()), (counts.clone(), 1), "{what}");
+        let now = files(copy.path());
+        assert!(now.contains(log), "{what}: {now:?}");
+        assert_eq!(fs::read(path("state-00000050.log.bad")).unwrap(), bytes);
+        run.tidy(usize::MAX);
+        drop(run);
+        let next = Run::start(copy.path());
+        assert_eq!((next.counts(), next.gaps()), (counts.clone(), 0), "{what}");
+    }
 }

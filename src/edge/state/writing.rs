@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::directory::Directory;
+use super::directory::{self, Directory};
 use super::load::Read;
 use super::segment::{self, FRAME_HEAD_BYTES, Segment};
 use super::{Stage, State};
@@ -56,7 +56,12 @@ impl State {
         let Some(directory) = &self.directory else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        self.number += 1;
+        self.number = directory::after(self.number).ok_or_else(|| {
+            let last = directory.part(self.number);
+            let why =
+                "has the highest number that there is; remove it, or choose another state-dir";
+            io::Error::other(format!("{} or its .log {why}", last.display()))
+        })?;
         Segment::create(directory.part(self.number))
     }
 
@@ -67,13 +72,15 @@ impl State {
         detector: &mut Detector,
         connection: u64,
     ) -> io::Result<()> {
-        segment::mark(&segment.path, self.unwritten);
         if let Some(before) = self.segment.replace(segment) {
             self.older.push(Read {
                 path: before.path,
                 bytes: before.bytes,
                 damaged: false,
             });
+        }
+        if let Some(segment) = &self.segment {
+            segment.mark(self.unwritten)?;
         }
         let head = Head {
             observation_start: self.observation_start,
@@ -149,9 +156,7 @@ impl State {
                 damaged: false,
             });
         }
-        for file in &self.older {
-            segment::mark(&file.path, true);
-        }
+        self.mark_older();
         self.stage = Stage::Whole;
         self.unwritten = true;
         self.postpone(error, now);
@@ -169,6 +174,20 @@ impl State {
         }
         self.count_bytes();
         self.wake.notify_one();
+    }
+
+    /// Lets the next start know that something is missing.
+    fn mark_older(&self) {
+        for file in &self.older {
+            if let Err(error) = segment::mark_incomplete(&file.path) {
+                self.series.failures.inc();
+                tracing::error!(
+                    file = %file.path.display(),
+                    %error,
+                    "the file cannot be marked as incomplete; the next start may not know that something is missing"
+                );
+            }
+        }
     }
 
     /// Counts and says what went wrong, and lets it rest.
@@ -250,7 +269,7 @@ impl State {
             return Ok(Chore::None(self.retry));
         };
         let log = directory.log(self.number);
-        segment::mark(&segment.path, false);
+        segment.mark(false)?;
         self.unwritten = false;
         std::fs::rename(&segment.path, &log)?;
         segment.path = log;

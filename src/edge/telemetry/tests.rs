@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::detect::finding::Holder;
+use crate::detect::finding::{Holder, fixture};
 use crate::detect::trace::TraceContext;
 
 /// What was written.
@@ -32,14 +32,10 @@ fn logged(format: LogFormat, level: LevelFilter, act: impl FnOnce()) -> String {
 
 fn finding(verdict: Verdict) -> Finding {
     Finding {
-        id: 7,
         at: Timestamp::from_micros(1_700_000_000_000_000),
         verdict,
-        api: "dynamodb.TransactWriteItems".into(),
         token: "secret-token".into(),
-        scope: "".into(),
         client: Some("orders-1/77".into()),
-        call: None,
         attempt: 2,
         holder: Some(Holder {
             client: Some("orders-2/9".into()),
@@ -49,9 +45,9 @@ fn finding(verdict: Verdict) -> Finding {
             trace: None,
         }),
         age: Some(Duration::from_millis(1500)),
-        confirmed: false,
         trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         message: "held by\nlevel=fake".to_owned(),
+        ..fixture::finding(7)
     }
 }
 

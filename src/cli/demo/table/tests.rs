@@ -1,4 +1,5 @@
 use super::*;
+use crate::detect::finding::fixture;
 
 const PAPER: Paper = Paper {
     columns: 80,
@@ -8,20 +9,11 @@ const PAPER: Paper = Paper {
 
 fn finding(verdict: Verdict, message: &str) -> Arc<Finding> {
     Arc::new(Finding {
-        id: 1,
         at: Timestamp::from_micros(12_340_000),
         verdict,
         api: "demo.Checkout".into(),
-        token: "t".into(),
-        scope: "".into(),
-        client: None,
-        call: None,
-        attempt: 1,
-        holder: None,
-        age: None,
-        confirmed: false,
-        trace: None,
         message: message.into(),
+        ..fixture::finding(1)
     })
 }
 

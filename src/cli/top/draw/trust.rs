@@ -21,7 +21,7 @@ const MEANINGS: [(&str, &str); 17] = [
     ),
     (
         "sessions_overflow",
-        "more than 1024 sessions within a minute; what they resend counts twice",
+        "more than 1024 sessions ended within a minute; what they resend counts twice",
     ),
     ("restart", "the sidecar began without a past"),
     ("malformed", "not one JSON object in UTF-8"),

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use super::super::STREAMS_MAX;
 use super::super::tests::{admin, get, report};
 use super::*;
-use crate::edge::findings::tests::finding;
+use crate::detect::finding::fixture::finding;
 use crate::edge::http::Limits;
 use crate::edge::http::tests::{SOON, body, header, request, start};
 use crate::pipeline::Report;
