@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::records::tag;
 use super::{FINDINGS_MAX, POSITIONS_MAX, finding};
-use crate::detect::finding::{Finding, ProfileId};
+use crate::detect::finding::{Finding, ProfileId, Verdicts};
 use crate::detect::key::Key;
 use crate::detect::leases::Lease;
 use crate::detect::names::NameId;
@@ -253,7 +253,8 @@ impl Begun {
         match profile {
             Some(id) if from.is_sound() => {
                 if let Some(table) = &mut self.detector.tables[id.0] {
-                    table.forget(key, &mut self.base_tails[id.0]);
+                    let packer = &mut self.detector.packer;
+                    table.forget(key, &mut self.base_tails[id.0], packer);
                 }
             }
             _ => {
@@ -273,14 +274,40 @@ impl Begun {
         }
         let Some(id) = profile else {
             // It is read all the same: the next record begins after it.
-            let id = self.detector.default;
-            self.detector.table(id).skip_image(last_seen, from);
+            self.detector.packer.skip_image(from, last_seen);
             self.without_profile.insert(key);
             return;
         };
-        let (table, base_tail) = (self.detector.table(id), &mut self.base_tails[id.0]);
-        table.read_image((key, last_seen), how, base_tail, from);
-        self.lost.without_room += u64::from(table.forget_surplus(base_tail));
+        self.detector.table(id);
+        let Detector { tables, packer, .. } = &mut self.detector;
+        let Some(table) = &mut tables[id.0] else {
+            return;
+        };
+        let base_tail = &mut self.base_tails[id.0];
+        table.read_image((key, last_seen), how, base_tail, packer, from);
+        self.lost.without_room += u64::from(table.forget_surplus(base_tail, packer));
+        self.enforce_limits();
+    }
+
+    /// Forgets what is beyond the limits of what tokens may take besides their places.
+    fn enforce_limits(&mut self) {
+        while let Some((id, slot)) = self.detector.oldest_of_scarce() {
+            let Detector { tables, packer, .. } = &mut self.detector;
+            if let Some(table) = &mut tables[id.0] {
+                table.forget_at(slot, &mut self.base_tails[id.0], packer);
+                self.lost.without_room += 1;
+            }
+        }
+    }
+
+    /// The same for leases and places among the undecided, when all are known.
+    fn enforce_last_limits(&mut self) {
+        let mut out = Verdicts::default();
+        while let Some((id, removed)) = self.detector.shed(Key::default()) {
+            self.detector.remove(id, removed, &mut out);
+            out.clear();
+            self.lost.without_room += 1;
+        }
     }
 
     fn add_finding(&mut self, finding: Finding) {
@@ -337,8 +364,9 @@ impl Begun {
                 attempt: open.attempt,
                 profile: ProfileId(open.table),
             });
-            table.lend(&open, lease);
+            table.lend(&open, lease, &mut detector.packer);
         }
+        self.enforce_last_limits();
         let mut positions: Vec<_> = self.positions.into_iter().collect();
         positions.sort_unstable_by_key(|(_, (_, read))| *read);
         let surplus = positions.len().saturating_sub(POSITIONS_MAX);
@@ -367,6 +395,7 @@ impl Begun {
             undecided,
             settling,
             context,
+            packer,
             ..
         } = &mut self.detector;
         let mut open: Vec<Open> = Vec::new();
@@ -379,6 +408,7 @@ impl Begun {
                 used.clear();
                 let place = table.consequences(
                     slot,
+                    packer,
                     &mut |name| used.push(name),
                     &mut |start, order, attempt| {
                         open.push(Open {
@@ -394,7 +424,7 @@ impl Begun {
                 if !used.iter().all(|name| context.names.holds(*name)) {
                     open.truncate(first);
                     self.lost.without_name += 1;
-                    table.forget_at(slot, &mut self.base_tails[number]);
+                    table.forget_at(slot, &mut self.base_tails[number], packer);
                     continue;
                 }
                 used.iter().for_each(|name| context.names.keep(*name));
