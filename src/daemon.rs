@@ -18,10 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::config::{self, Origin, Settings};
-use crate::detect::finding::Lifecycle;
 use crate::detect::verdict::Severity;
 use crate::detect::{Options, Trace};
 use crate::edge::admin::{Admin, Parameters};
+use crate::edge::cgroup;
 use crate::edge::clock;
 use crate::edge::descriptors;
 use crate::edge::display::{HashKey, TokenDisplay};
@@ -37,14 +37,17 @@ use crate::edge::state::State;
 use crate::edge::telemetry::{self, FindingLog};
 use crate::metrics::exposition::render;
 use crate::metrics::{Metrics, Refused};
+use crate::pipeline::spans::{SpanSink, Waiting};
 use crate::pipeline::{Pipeline, Report, Sinks};
 use memory::{Memory, tidy};
 use tasks::Tasks;
 
 /// Findings that wait for the store and the log; beyond it they are dropped and counted.
-const FINDINGS_QUEUE: usize = 4096;
+const FINDINGS_QUEUE: usize = 2048;
 /// Lifecycles that wait for the exporter; beyond it they are dropped and counted.
 const SPANS_QUEUE: usize = 2048;
+/// Bytes of lifecycles that wait for the exporter or the collector.
+const SPANS_BYTES: usize = 6 << 20;
 /// Threads that read stream connections.
 const READERS: NonZeroUsize = NonZeroUsize::MIN;
 /// Shortest and longest wait for a deadline. The shortest bounds what a mass expiry costs the
@@ -101,6 +104,13 @@ pub fn run(settings: &Settings, spans: Option<SpanSettings>) -> anyhow::Result<(
             memory_bound_bytes,
             "ready"
         );
+        if let Some(memory_limit_bytes) = bound::short_limit(memory_bound_bytes, cgroup::ROOT.as_ref()) {
+            tracing::warn!(
+                memory_limit_bytes,
+                memory_bound_bytes,
+                "the container's memory limit is below what clients can make this take: raise the limit, or lower `capacity`"
+            );
+        }
         let outcome = tokio::select! {
             signal = termination.wait() => {
                 tracing::info!(signal, "stopping");
@@ -162,7 +172,7 @@ impl Daemon {
         let secret = memory.state.is_some().then(|| memory.detector.hash_key());
         let display = token_display(settings, secret).context("no random bytes")?;
         let (reports, reported) = mpsc::channel(FINDINGS_QUEUE);
-        let (lifecycles, settled) = mpsc::channel(SPANS_QUEUE);
+        let (lifecycles, settled) = SpanSink::new(SPANS_QUEUE, SPANS_BYTES);
         let sinks = Sinks {
             findings: reports,
             spans: spans.is_some().then_some(lifecycles),
@@ -240,7 +250,7 @@ impl Daemon {
     fn export_spans(
         &mut self,
         spans: SpanSettings,
-        settled: mpsc::Receiver<Lifecycle>,
+        settled: mpsc::Receiver<Waiting>,
         display: TokenDisplay,
     ) -> anyhow::Result<()> {
         let show = Arc::new(move |token: &str| display.show(token));

@@ -13,6 +13,7 @@ pub mod time;
 pub mod trace;
 pub mod verdict;
 
+mod budget;
 mod chunks;
 mod end;
 mod fresh;
@@ -39,6 +40,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use budget::Limits;
 use event::{Event, Kind};
 use finding::{CallOutcome, Observation, ProfileId, Status, Verdicts};
 use fresh::ReportedFresh;
@@ -46,6 +48,7 @@ use judge::{Judge, Sender};
 use key::{Key, Keys};
 use leases::Leases;
 use names::{NameId, Names, Sort};
+use pack::Packer;
 use profile::Profile;
 use table::{Glimpse, Table};
 use text::{Text, same};
@@ -55,6 +58,7 @@ use undecided::Undecided;
 use upkeep::follow;
 use verdict::Severity;
 
+pub use upkeep::Orphans;
 pub use view::{Candidate, OpenAttempt, Selection, Spot, Step, TokenSummary, TokenView};
 
 /// Calls remembered per token, besides older ones with an open attempt.
@@ -115,6 +119,9 @@ pub struct Detector {
     shortest: Duration,
     /// Made when its profile is first used: a table costs memory before it holds a token.
     tables: Vec<Option<Table>>,
+    /// Packs the tokens of all tables.
+    packer: Packer,
+    limits: Limits,
     undecided: Undecided,
     reported_fresh: ReportedFresh,
     /// Lifecycles of unknown outcome that wait one more lease before they are handed out.
@@ -174,9 +181,10 @@ impl Detector {
         let by_name: HashMap<_, _> = ids.collect();
         let last = ProfileId(profiles.len().saturating_sub(1));
         let default = by_name.get(profile::DEFAULT).copied().unwrap_or(last);
+        let limits = Limits::of(&profiles);
         let context = Context {
             options,
-            names: Names::new(),
+            names: Names::new(limits.names),
             leases: Leases::new(profiles.iter().map(|profile| profile.lease)),
             space: Space {
                 api: String::new(),
@@ -191,7 +199,6 @@ impl Detector {
         };
         let lengths = context.profiles.iter().map(|one| one.lease.min(one.ttl()));
         let shortest = lengths.min().unwrap_or_default();
-        let capacity = context.profiles.iter().map(|one| one.capacity).max();
         let profiles = context.profiles.len();
         Self {
             default,
@@ -200,7 +207,9 @@ impl Detector {
             held: Timestamp::MIN,
             shortest,
             tables: (0..profiles).map(|_| None).collect(),
-            undecided: Undecided::new(capacity.unwrap_or_default()),
+            packer: Packer::new(),
+            undecided: Undecided::new(limits.undecided, limits.several),
+            limits,
             reported_fresh: ReportedFresh::new(),
             settling: (0..profiles).map(|_| VecDeque::new()).collect(),
             journaled: false,
@@ -291,7 +300,9 @@ impl Detector {
 
     /// Judges a start or an end; returns whether it was new.
     fn judge(&mut self, event: &Event<'_>, source: Source<'_>, out: &mut Verdicts) -> bool {
-        self.sweep_names();
+        if self.context.names.is_sweep_due() {
+            self.sweep_names(out);
+        }
         let id = self.enter(&event.api, &event.scope);
         let client = event
             .client
@@ -414,6 +425,7 @@ impl Detector {
         if crowded {
             self.change_token(id, key, out, |judge, token| judge.enforce_bounds(token));
         }
+        self.enforce_limits(key, out);
         Some(result)
     }
 
@@ -427,7 +439,7 @@ impl Detector {
     ) -> Option<(R, bool)> {
         let table = self.tables[id.0].as_mut()?;
         let slot = table.find(key, self.context.now)?;
-        let mut token = table.take(slot);
+        let mut token = table.take(slot, &mut self.packer);
         let mut judge = self.context.judge(id, key, out);
         let before = token.status;
         let result = change(&mut judge, &mut token);
@@ -438,9 +450,9 @@ impl Detector {
         let crowded = token.is_crowded();
         let became_unknown = token.status == Status::Unknown && before != Status::Unknown;
         let report = became_unknown && token.life.note.is_some();
-        table.put(slot, token);
+        table.put(slot, token, &mut self.packer);
         if wait {
-            self.settle_later(id, key);
+            self.settle_later(id, key, out);
         }
         if report {
             self.report_noted(id, key, out);
@@ -460,20 +472,23 @@ impl Detector {
         change: impl FnOnce(&mut Judge<'_>, &mut Token) -> Option<Who>,
     ) {
         let (api, scope) = self.spaces(event);
-        let mut token = self.table(id).blank();
+        self.table(id);
+        let mut token = self.packer.blank();
         token.renew(Text::new(&event.token), api, scope, life);
         if let Some(who) = change(&mut self.context.judge(id, key, out), &mut token) {
             self.compare_fresh(id, key, &mut token, who, out);
         }
         let mut judge = self.context.judge(id, key, out);
         if follow(&mut judge, &mut token, &mut self.undecided) {
-            self.settle_later(id, key);
+            self.settle_later(id, key, out);
         }
         token.last_seen = self.context.now;
         let table = self.tables[id.0].as_mut();
-        if let Some(removed) = table.and_then(|table| table.insert(key, token)) {
+        let removed = table.and_then(|table| table.insert(key, token, &mut self.packer));
+        if let Some(removed) = removed {
             self.remove(id, removed, out);
         }
+        self.enforce_limits(key, out);
     }
 
     /// The table of a profile, made if need be.

@@ -1,6 +1,7 @@
 //! I/O around the pipeline: the clock, signals, sockets and what leaves the process.
 
 pub mod admin;
+pub mod cgroup;
 pub mod clock;
 pub mod descriptors;
 pub mod display;

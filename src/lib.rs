@@ -46,6 +46,7 @@
 //! - A token is changed only through `Detector::with_token`, which derives what follows; no rule
 //!   can forget to.
 //! - In the table, list order is expiry order: a sighting both promotes and renews.
+//! - What tokens take is bounded in bytes, for all tables together, not only in number.
 //! - Tokens leave the process only as `--token-display` says.
 //! - What is deliberately absent: any way to influence the application. oncewatch only observes.
 

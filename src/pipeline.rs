@@ -1,6 +1,7 @@
 //! One event through the detector and out to its effects; sole owner of the lock.
 
 pub mod sessions;
+pub mod spans;
 
 mod acknowledged;
 
@@ -12,12 +13,16 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use crate::detect::event::{DecodeError, Event, Reason};
-use crate::detect::finding::{Finding, Gap, Lifecycle, Verdicts};
+use crate::detect::finding::{Finding, Gap, Verdicts};
 use crate::detect::time::Timestamp;
 use crate::detect::{ConnectionId, Detector, Source};
 use crate::metrics::{Metrics, Refused, Tally};
 use sessions::{Position, Sessions};
+use spans::SpanSink;
 
+/// Open attempts that are closed at once, when a connection or the lease of very many ends. What is said of
+/// each waits in memory until the lock is left.
+pub const AT_ONCE_MAX: usize = 256;
 /// Between two looks whether the lock is free.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
@@ -26,7 +31,7 @@ pub struct Sinks {
     /// Findings, and the ids of those that came true.
     pub findings: Sender<Report>,
     /// Lifecycles to export as spans; `None` when no collector is configured.
-    pub spans: Option<Sender<Lifecycle>>,
+    pub spans: Option<SpanSink>,
 }
 
 /// News about a finding.
@@ -193,10 +198,23 @@ impl Pipeline {
         self.orphan(self.open(now), connection, now);
     }
 
-    fn orphan(&self, mut desk: MutexGuard<'_, Desk>, connection: ConnectionId, now: Timestamp) {
+    fn orphan<'a>(
+        &'a self,
+        mut desk: MutexGuard<'a, Desk>,
+        connection: ConnectionId,
+        now: Timestamp,
+    ) {
         let Desk { detector, out, .. } = &mut *desk;
-        detector.handle_disconnect(connection, now, out);
-        self.deliver(desk);
+        let mut orphans = detector.orphans(connection, now, out);
+        loop {
+            let Desk { detector, out, .. } = &mut *desk;
+            let more = detector.handle_orphans(&mut orphans, AT_ONCE_MAX, out);
+            self.deliver(desk);
+            if !more {
+                return;
+            }
+            desk = self.open(now);
+        }
     }
 
     /// Handles due deadlines; returns the next one. Whoever waits for it also waits for
@@ -239,11 +257,18 @@ impl Pipeline {
         read(&self.lock().detector)
     }
 
-    /// Takes the lock for what happens at `now`.
+    /// Takes the lock for what happens at `now`. If very many deadlines passed before, most of them are
+    /// handled here.
     fn open(&self, now: Timestamp) -> MutexGuard<'_, Desk> {
-        let desk = self.lock();
-        self.metrics.turn(now);
-        desk
+        loop {
+            let mut desk = self.lock();
+            self.metrics.turn(now);
+            let Desk { detector, out, .. } = &mut *desk;
+            if !detector.handle_overdue(now, AT_ONCE_MAX, out) {
+                return desk;
+            }
+            self.deliver(desk);
+        }
     }
 
     /// The same for events of `source`.
@@ -293,7 +318,7 @@ impl Pipeline {
         }
         if let Some(spans) = &self.sinks.spans {
             for lifecycle in news.settled {
-                if spans.try_send(lifecycle).is_err() {
+                if !spans.put(lifecycle) {
                     self.metrics.dropped_span();
                 }
             }

@@ -350,12 +350,14 @@ fn a_flood_of_names_fills_no_more_than_the_tables() {
     );
     assert_rejected(&sidecar, &[]);
     let tokens = sidecar.sum("oncewatch_tokens{api=\"other\"");
-    assert!(tokens <= 3.0 * capacity as f64, "{tokens} tokens");
+    assert!(tokens <= 1.0 + capacity as f64, "{tokens} tokens");
     let evicted = "oncewatch_tokens_removed_total{api=\"other\",reason=\"evicted_in_window\"}";
     let evicted = sidecar.metric(evicted);
+    // Each came as one token, but for the last that was the same one all the time. Some went when the table
+    // was full, some with their names.
     assert_eq!(
-        evicted,
-        (FLOOD + 2 * MORE - capacity) as f64,
+        evicted + tokens,
+        (FLOOD + 2 * MORE + 1) as f64,
         "each lost detection is counted"
     );
     assert_eq!(

@@ -1,12 +1,16 @@
 //! The most memory that a detector can take, whatever it is sent. Pure arithmetic over the limits.
 
-use super::finding::{Finding, Lifecycle, Mark};
+use super::budget::Limits;
+use super::finding::{Finding, Mark};
 use super::history::MARKS_MAX;
+use super::key::Key;
 use super::leases::NODE_BYTES as LEASE_BYTES;
 use super::profile::Profile;
 use super::table::NODE_BYTES;
+use super::text::ALLOCATION;
+use super::time::Timestamp;
 use super::token::{Attempt, Call, Executed, Note, Seen, Token};
-use super::undecided::PLACE_BYTES;
+use super::undecided::{SEVERAL_BYTES, SINGLE_BYTES};
 use super::{ATTEMPTS_MAX, CALLS_MAX, OPEN_ATTEMPTS_MAX, Trace};
 
 /// Longest fields of an event (SPEC §2), in bytes.
@@ -14,7 +18,6 @@ const TOKEN: usize = 512;
 const SCOPE: usize = 256;
 const API: usize = 128;
 const CLIENT: usize = 128;
-const ERROR: usize = 128;
 const CALL: usize = 64;
 /// Longest message of a finding.
 const MESSAGE: usize = 1024;
@@ -29,49 +32,78 @@ const NAMED: usize = 7;
 const fn grown(length: usize) -> usize {
     length.next_power_of_two()
 }
-/// What an allocation costs besides what it holds.
-const ALLOCATION: usize = 16;
-/// What a shared name costs besides its bytes, which are kept twice: its places in a map and three
-/// lists, each of which may just have doubled.
-const NAME: usize = 160;
 
-/// Bytes of a name of this length. Names are swept when they have doubled, so each counts twice.
-const fn name(bytes: usize) -> usize {
-    2 * (2 * (bytes + ALLOCATION) + NAME)
-}
+/// Bytes of the largest token there can be, when it is not packed.
+const TOKEN_BYTES: usize = size_of::<Token>()
+    + grown(ATTEMPTS_MAX + 1) * size_of::<Attempt>()
+    + grown(CALLS) * size_of::<Call>()
+    + grown(4) * size_of::<Executed>()
+    + grown(4) * size_of::<Seen>()
+    + size_of::<Note>()
+    + grown(MARKS_MAX) * size_of::<Mark>()
+    + 2 * (TOKEN + ALLOCATION)
+    + (CALLS + NAMED) * (CALL + ALLOCATION)
+    + 10 * ALLOCATION;
 
-/// Bytes of one token with all that follows from it.
-const fn token(trace: Trace) -> usize {
-    let lists = size_of::<Token>()
-        + grown(ATTEMPTS_MAX + 1) * size_of::<Attempt>()
-        + grown(CALLS) * size_of::<Call>()
-        + grown(4) * size_of::<Executed>()
-        + grown(4) * size_of::<Seen>()
-        + size_of::<Note>();
-    let marks = match trace {
+/// A place in a hash table of positions, five bytes each: one that is full of what was removed grows when
+/// it is hardly half full, and then is a quarter full.
+const INDEX: usize = 5 * 32 / 7 + 1;
+/// What a table has beyond its tokens: the rest of the last chunk of nodes, and the least room of some
+/// hash tables.
+const TABLE: usize = 1024 * NODE_BYTES + (64 << 10);
+/// A token that waits to be handed out for its span, in a queue that may just have doubled.
+const SETTLING: usize = 2 * size_of::<(Timestamp, Key)>();
+/// Removed tokens that wait to be written down, in a list that may just have doubled, and a bit.
+const REMOVED: usize = 2 * size_of::<Key>() + 1;
+/// Tokens in use at a time, with those they are compared with, and their memory that is kept.
+const IN_USE: usize = 8;
+
+/// What a detector can take, by part.
+pub fn memory_parts(
+    profiles: &[Profile],
+    trace: Trace,
+    journaled: bool,
+) -> [(&'static str, u64); 6] {
+    let limits = Limits::of(profiles);
+    let sum =
+        |part: &dyn Fn(&Profile) -> u64| profiles.iter().map(part).fold(0, u64::saturating_add);
+    let times = |count: usize, bytes: usize| (count as u64).saturating_mul(bytes as u64);
+    let capacity = sum(&|profile| profile.capacity as u64) as usize;
+    let tables = times(capacity, NODE_BYTES + INDEX).saturating_add(times(profiles.len(), TABLE));
+    let open = times(limits.leases, LEASE_BYTES)
+        .saturating_add(times(limits.undecided, SINGLE_BYTES + INDEX))
+        .saturating_add(times(limits.several, SEVERAL_BYTES))
+        .saturating_add(1 << 18);
+    let tokens = (limits.long as u64)
+        .saturating_add(limits.whole as u64)
+        .saturating_add((IN_USE * TOKEN_BYTES) as u64);
+    // Sorting them takes some, too.
+    let names = (limits.names as u64 / 4).saturating_mul(5);
+    let settling = match trace {
         Trace::Off => 0,
-        Trace::Misuse | Trace::All => grown(MARKS_MAX) * size_of::<Mark>(),
+        Trace::Misuse | Trace::All => times(limits.settling, profiles.len() * SETTLING),
     };
-    let texts = 2 * (TOKEN + ALLOCATION) + (CALLS + NAMED) * (CALL + ALLOCATION);
-    let names = (CALLS + NAMED) * name(CLIENT) + name(ERROR) + name(API) + name(SCOPE);
-    let leases = (OPEN_ATTEMPTS_MAX + 1) * LEASE_BYTES;
-    NODE_BYTES + INDEX + lists + marks + texts + names + leases + 2 * PLACE_BYTES + SETTLING
+    let removed = if journaled {
+        times(capacity, REMOVED)
+    } else {
+        0
+    };
+    [
+        ("places of tokens", tables),
+        ("open attempts", open),
+        ("long tokens", tokens),
+        ("names", names),
+        ("settling", settling),
+        ("changes", removed),
+    ]
 }
-
-/// A place in a hash table, which may just have doubled, and its part of the spare room.
-const INDEX: usize = 32;
-/// A lifecycle that waits to be handed out, in a queue that may just have doubled.
-const SETTLING: usize = 48;
-/// Tables made when they are first used: a chunk of nodes, a chunk of leases, spread hash tables.
-const TABLE: usize = 1 << 20;
 
 /// Bytes of a detector with these profiles, each of which has a table of its own.
-pub fn memory_bytes(profiles: &[Profile], trace: Trace) -> u64 {
-    let tables = profiles.iter().map(|profile| {
-        let tokens = (profile.capacity as u64).saturating_mul(token(trace) as u64);
-        tokens.saturating_add(TABLE as u64)
-    });
-    tables.fold(0, u64::saturating_add)
+pub fn memory_bytes(profiles: &[Profile], trace: Trace, journaled: bool) -> u64 {
+    let parts = memory_parts(profiles, trace, journaled);
+    parts
+        .iter()
+        .fold(0, |sum, (_, part)| sum.saturating_add(*part))
 }
 
 /// Bytes of one finding.
@@ -83,31 +115,27 @@ pub const FINDING_BYTES: usize = size_of::<Finding>()
     + MESSAGE
     + 10 * ALLOCATION;
 
-/// Bytes of one lifecycle that is handed out.
-pub const LIFECYCLE_BYTES: usize = size_of::<Lifecycle>()
-    + TOKEN
-    + SCOPE
-    + API
-    + ERROR
-    + ATTEMPTS_MAX * (size_of::<super::finding::AttemptRecord>() + CLIENT + CALL + 2 * ALLOCATION)
-    + MARKS_MAX * size_of::<Mark>();
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::detect::profile;
 
     #[test]
-    fn it_grows_with_capacity_and_with_spans() {
-        let with = |capacity, trace| {
+    fn it_grows_with_capacity_spans_and_state() {
+        let with = |capacity, trace, state| {
             let profiles = profile::profiles(&toml::Table::new(), Some(capacity)).unwrap();
-            memory_bytes(&profiles, trace)
+            memory_bytes(&profiles, trace, state)
         };
-        let (small, large) = (with(1000, Trace::Off), with(2000, Trace::Off));
-        let per_token = (large - small) / 6000;
-        assert_eq!(per_token, token(Trace::Off) as u64);
-        assert!((10_000..80_000).contains(&per_token), "{per_token}");
-        assert!(with(1000, Trace::All) > small);
-        assert!(with(usize::MAX, Trace::All) > large, "it saturates");
+        let (small, large) = (
+            with(65_536, Trace::Off, false),
+            with(131_072, Trace::Off, false),
+        );
+        // By token of one of six tables: its place, and its part of all else.
+        let per_token = (large - small) / (6 * 65_536);
+        assert!((200..400).contains(&per_token), "{per_token}");
+        assert!(small < 144 << 20, "{small}");
+        assert!(with(65_536, Trace::All, false) > small);
+        assert!(with(65_536, Trace::Off, true) > small);
+        assert!(with(usize::MAX, Trace::All, true) > large, "it saturates");
     }
 }

@@ -87,12 +87,12 @@ impl Detector {
             let Some(slot) = table.find(other, now) else {
                 continue;
             };
-            let mut old = table.take(slot);
+            let mut old = table.take(slot, &mut self.packer);
             if old.status == Status::Unknown && !old.life.reported {
                 old.life.reported = true;
                 reported.get_or_insert_with(|| (Facts::of(&old), old.unresolved()));
             }
-            table.put(slot, old);
+            table.put(slot, old, &mut self.packer);
         }
         if let Some((facts, pointer)) = reported {
             self.reported_fresh.add(fresh.born);
@@ -109,7 +109,7 @@ impl Detector {
             let Some(slot) = table.find(other, now) else {
                 continue;
             };
-            let mut old = table.take(slot);
+            let mut old = table.take(slot, &mut self.packer);
             if old.status == Status::InFlight && old.current().any(waits) {
                 old.life.note = Some(Box::new(Note {
                     key,
@@ -118,7 +118,7 @@ impl Detector {
                     who: who.clone(),
                 }));
             }
-            table.put(slot, old);
+            table.put(slot, old, &mut self.packer);
         }
     }
 
@@ -129,12 +129,12 @@ impl Detector {
             let table = self.tables[id.0].as_ref()?;
             table.glimpse(table.find(key, now)?)
         };
-        let noted = find(key).and_then(|old| old.look(|old| self.noted(old)));
+        let noted = find(key).and_then(|old| old.look(&self.packer, |old| self.noted(old)));
         let Some((note, facts, pointer)) = noted else {
             return;
         };
         let status = |fresh: &Token| (fresh.born == note.born).then_some(fresh.status);
-        let fresh = find(note.key).and_then(|fresh| fresh.look(status));
+        let fresh = find(note.key).and_then(|fresh| fresh.look(&self.packer, status));
         if matches!(fresh, Some(Status::Cancelled | Status::Rejected)) {
             return;
         }

@@ -81,7 +81,7 @@ impl Detector {
             }
         };
         if let Some(token) = self.glimpse(id, key) {
-            token.look(&mut look);
+            token.look(&self.packer, &mut look);
         }
     }
 

@@ -18,7 +18,7 @@ mod tests;
 use super::Detector;
 use super::finding::ProfileId;
 use super::names::Sort;
-use super::pack::Writer;
+use super::pack::{Packer, Writer};
 use super::table::{How, Slot, Table};
 use super::time::Timestamp;
 use records::{tag, write_name};
@@ -33,6 +33,8 @@ pub const FINDINGS_MAX: usize = 1000;
 pub const POSITIONS_MAX: usize = 1024;
 /// Bytes of records after which the rest waits for the next call.
 const BYTES_MAX: usize = 8 << 20;
+/// Bytes of the record of a token that went, about.
+const REMOVED_BYTES: usize = 18;
 /// Names looked at in one step.
 const NAMES_MAX: usize = 512;
 
@@ -90,7 +92,7 @@ impl Detector {
     }
 
     /// Appends records of some of what changed since it was written; returns whether there is more,
-    /// which only happens when a great many deadlines were reached at once. `connection` is the highest
+    /// which only happens when a great many tokens changed or went at once. `connection` is the highest
     /// number of a stream connection so far.
     pub fn write_changes(&mut self, connection: u64, out: &mut Vec<u8>) -> bool {
         let start = out.len();
@@ -106,13 +108,17 @@ impl Detector {
         }
         for (number, table) in self.tables.iter_mut().enumerate() {
             let Some(table) = table else { continue };
-            for key in table.take_removed() {
+            let room = (start + BYTES_MAX).saturating_sub(to.0.len());
+            for key in table.take_removed(1 + room / REMOVED_BYTES) {
                 to.byte(tag::REMOVED);
                 to.number(number as u64);
                 to.bytes(&key.to_bytes());
             }
+            if table.has_removed() {
+                return true;
+            }
             while let Some((slot, how)) = table.next_change() {
-                write_token(number, table, slot, how, now, &mut to);
+                write_token(number, table, slot, how, now, &mut self.packer, &mut to);
                 if to.0.len() - start > BYTES_MAX {
                     return true;
                 }
@@ -206,7 +212,8 @@ impl Detector {
         let mut to = Writer(out);
         if let Some(table) = &mut self.tables[number] {
             while let Some(slot) = table.next_of_walk(latest) {
-                write_token(number, table, slot, How::Base, self.context.now, &mut to);
+                let (now, packer) = (self.context.now, &mut self.packer);
+                write_token(number, table, slot, How::Base, now, packer, &mut to);
                 if to.0.len() >= end {
                     return Part::Tokens { table: number };
                 }
@@ -233,10 +240,11 @@ impl Detector {
 
 fn write_token(
     number: usize,
-    table: &mut Table,
+    table: &Table,
     slot: Slot,
     how: How,
     now: Timestamp,
+    packer: &mut Packer,
     to: &mut Writer<'_>,
 ) {
     let (key, last_seen) = table.identity(slot);
@@ -248,5 +256,5 @@ fn write_token(
     to.number(number as u64);
     to.bytes(&key.to_bytes());
     to.signed(now.as_micros().wrapping_sub(last_seen.as_micros()));
-    table.write_image(slot, to);
+    table.write_image(slot, packer, to);
 }

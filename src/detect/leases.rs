@@ -9,7 +9,7 @@ use super::key::Key;
 use super::time::Timestamp;
 
 /// Stands for an open attempt in [`Leases`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseId(pub u32);
 
 /// An open attempt; its lease ends one lease length of its profile after its start.
@@ -36,6 +36,7 @@ pub struct Leases {
     nodes: Chunks<Node>,
     free: u32,
     lists: Vec<List>,
+    len: usize,
 }
 
 /// The leases of one profile.
@@ -44,6 +45,7 @@ struct List {
     length: Duration,
     first: u32,
     last: u32,
+    len: usize,
 }
 
 /// A lease in 56 bytes: there may be as many as tokens.
@@ -74,11 +76,13 @@ impl Leases {
             length,
             first: NONE,
             last: NONE,
+            len: 0,
         });
         Self {
             nodes: Chunks::new(),
             free: NONE,
             lists: lists.collect(),
+            len: 0,
         }
     }
 
@@ -103,6 +107,8 @@ impl Leases {
             self.nodes[id] = node;
             id
         };
+        self.len += 1;
+        list.len += 1;
         let last = std::mem::replace(&mut list.last, id);
         if last == NONE {
             list.first = id;
@@ -122,6 +128,8 @@ impl Leases {
         let (previous, next) = (node.previous, std::mem::replace(&mut node.next, self.free));
         self.free = id.0;
         let list = &mut self.lists[usize::from(profile)];
+        self.len -= 1;
+        list.len -= 1;
         if previous == NONE {
             list.first = next;
         } else {
@@ -132,6 +140,21 @@ impl Leases {
         } else {
             self.nodes[next].previous = previous;
         }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Of the profile with most leases, the one that ends first and is not of the token `but`.
+    pub fn first_of_most(&self, but: Key) -> Option<LeaseId> {
+        let list = self.lists.iter().max_by_key(|list| list.len)?;
+        let mut at = list.first;
+        while at != NONE && self.nodes[at].key == but {
+            at = self.nodes[at].next;
+        }
+        Some(LeaseId(at)).filter(|_| at != NONE)
     }
 
     /// The lease that ends first, and when.
@@ -155,6 +178,20 @@ impl Leases {
         let node = (id.0 < self.nodes.len()).then(|| &self.nodes[id.0])?;
         let is_it = node.profile != VACANT && (node.key, node.attempt) == (key, attempt);
         is_it.then(|| node.lease())
+    }
+
+    /// The same, if it is still that of the attempt that came with this order of input.
+    pub fn get_if(&self, id: LeaseId, order: u64) -> Option<Lease> {
+        let node = &self.nodes[id.0];
+        (node.profile != VACANT && node.order == order).then(|| node.lease())
+    }
+
+    /// The open attempts of a connection by their order of input, in no particular order.
+    pub fn of_connection(&self, connection: ConnectionId) -> Vec<(u64, LeaseId)> {
+        let nodes = (0..).zip(self.nodes.iter());
+        let open =
+            nodes.filter(|(_, node)| node.profile != VACANT && node.connection == connection.0);
+        open.map(|(at, node)| (node.order, LeaseId(at))).collect()
     }
 
     /// When the oldest open attempt started.

@@ -4,7 +4,8 @@ mod kept;
 
 use std::collections::HashMap;
 
-use super::text::same;
+use super::text::{ALLOCATION, same};
+use super::time::Timestamp;
 
 /// Stands for a name in [`Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,13 +57,15 @@ impl NameId {
 ///
 /// Nothing counts who uses a name. When the names have doubled since the last look, the owner
 /// shows which of them its tokens use, a few tokens at a time, and the rest are dropped, a few at a
-/// time; a name that is used meanwhile stays. So a sender that invents names cannot make this grow
-/// beyond what the bounded tables hold, and no single event pays for it.
+/// time; a name that is used meanwhile stays. If the tokens use too many, those go that fewest tokens
+/// use, and these tokens with them. So a sender that invents names cannot make this grow beyond its
+/// limit, costs nobody else a name or a token, and no single event pays for it.
 #[derive(Debug)]
 pub struct Names {
     sorts: [OneSort; 2],
     sweep: Sweep,
     sweep_at: usize,
+    bytes_max: usize,
 }
 
 /// The names of one kind.
@@ -70,8 +73,10 @@ pub struct Names {
 struct OneSort {
     ids: HashMap<Box<str>, NameId>,
     names: Vec<Option<Box<str>>>,
-    /// Whether each was used since the sweep began.
-    used: Vec<bool>,
+    /// How each is used as far as the sweep has seen.
+    used: Vec<Used>,
+    /// What the names take.
+    bytes: usize,
     free: Vec<NameId>,
     /// The names asked for last, latest first: nearly always the next ones too.
     last: [Option<NameId>; 2],
@@ -84,28 +89,73 @@ struct OneSort {
 enum Sweep {
     Idle,
     Marking(Cursor),
-    Dropping { sort: usize, number: usize },
+    /// The tokens go that use a name that is used so or less.
+    Forgetting(Cursor, Used),
+    Dropping {
+        sort: usize,
+        number: usize,
+        least: Used,
+    },
+}
+
+/// How a name is used, in the order in which names go: those go first that cost fewest tokens, and of
+/// these the ones seen longest ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Used {
+    Not,
+    By {
+        tokens: u32,
+        /// When the latest of them was seen.
+        seen: Timestamp,
+        /// The last one that was marked.
+        last: Spot,
+    },
+    /// By an event since the sweep began.
+    Anew,
+}
+
+/// A token, while it is looked at: its table and its position there.
+pub type Spot = (u16, u32);
+
+/// What the owner is asked to do for a sweep, from the cursor on, before it [goes on](Names::go_on).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing.
+    None,
+    /// To [mark](Names::mark) the names of some tokens.
+    Mark(Cursor),
+    /// To forget, of some tokens, those that use a name that [has to go](Names::has_to_go).
+    Forget(Cursor),
 }
 
 /// A token among all tables: the next to be looked at.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     pub table: usize,
     pub slot: u32,
 }
 
-/// Names kept before the first sweep: far more than the clients of any pod.
-const SWEEP_AT_MIN: usize = 4096;
+/// Bytes of names before the first sweep: far more than the clients of any pod have.
+const SWEEP_AT_MIN: usize = 1 << 20;
 /// Names looked at in one step of dropping.
-const DROPPED_MAX: usize = 64;
+const DROPPED_MAX: usize = 128;
+/// What a name costs besides its bytes, which are kept twice: its places in a map and three lists, each
+/// of which may just have doubled.
+const NAME: usize = 216;
+
+/// Bytes of a name of this length.
+pub const fn name_bytes(length: usize) -> usize {
+    2 * (length + ALLOCATION) + NAME
+}
 
 impl Names {
-    /// An empty set.
-    pub fn new() -> Self {
+    /// An empty set, which is not to grow beyond `bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
         Self {
             sorts: [OneSort::default(), OneSort::default()],
             sweep: Sweep::Idle,
-            sweep_at: SWEEP_AT_MIN,
+            sweep_at: SWEEP_AT_MIN.min(bytes_max / 2),
+            bytes_max,
         }
     }
 
@@ -128,42 +178,130 @@ impl Names {
         (!some.is_empty()).then(|| some.iter().flatten().map(|name| &**name))
     }
 
-    /// A step of a sweep, if one is due or under way. `mark_some` calls its second argument with the
-    /// names of the tokens from the cursor on, of as many as one event may pay for, and returns
-    /// where to go on, `None` after the last.
-    pub fn sweep_some(
-        &mut self,
-        mark_some: impl FnOnce(Cursor, &mut dyn FnMut(NameId)) -> Option<Cursor>,
-    ) {
+    /// Whether a sweep is due or under way.
+    #[inline]
+    pub fn is_sweep_due(&self) -> bool {
+        !matches!(self.sweep, Sweep::Idle) || self.bytes() >= self.sweep_at
+    }
+
+    /// A step of a sweep, if one is due or under way, and what the owner has to do for it.
+    pub fn sweep_some(&mut self) -> Work {
         self.sweep = match self.sweep {
-            Sweep::Idle if self.len() < self.sweep_at => return,
+            Sweep::Idle if !self.is_sweep_due() => return Work::None,
             Sweep::Idle => {
                 for names in &mut self.sorts {
-                    names.used.fill(false);
+                    names.used.fill(Used::Not);
                 }
                 Sweep::Marking(Cursor::default())
             }
-            Sweep::Marking(from) => {
-                let sorts = &mut self.sorts;
-                let next = mark_some(from, &mut |id| sorts[id.sort()].used[id.number()] = true);
-                next.map_or(Sweep::Dropping { sort: 0, number: 0 }, Sweep::Marking)
-            }
+            Sweep::Marking(from) => return Work::Mark(from),
+            Sweep::Forgetting(from, _) => return Work::Forget(from),
             Sweep::Dropping { sort: 2, .. } => {
-                self.sweep_at = SWEEP_AT_MIN.max(2 * self.len());
+                let doubled = (2 * self.bytes()).max(SWEEP_AT_MIN);
+                self.sweep_at = doubled.min(self.bytes_max / 2);
                 Sweep::Idle
             }
-            Sweep::Dropping { sort, number } => match self.sorts[sort].drop_some(number) {
-                Some(number) => Sweep::Dropping { sort, number },
-                None => Sweep::Dropping {
-                    sort: sort + 1,
-                    number: 0,
-                },
-            },
+            Sweep::Dropping {
+                sort,
+                number,
+                least,
+            } => {
+                let next = self.sorts[sort].drop_some(number, least);
+                Sweep::Dropping {
+                    sort: sort + usize::from(next.is_none()),
+                    number: next.unwrap_or(0),
+                    least,
+                }
+            }
+        };
+        Work::None
+    }
+
+    /// Says that a token uses a name and was seen last at `seen`; again of the same token is no news.
+    pub fn mark(&mut self, id: NameId, token: Spot, seen: Timestamp) {
+        let Some(used) = self.sorts[id.sort()].used.get_mut(id.number()) else {
+            return;
+        };
+        let (tokens, latest) = match *used {
+            Used::Not => (0, seen),
+            Used::By { last, .. } if last == token => return,
+            Used::By { tokens, seen, .. } => (tokens, seen),
+            Used::Anew => return,
+        };
+        *used = Used::By {
+            tokens: tokens.saturating_add(1),
+            seen: latest.max(seen),
+            last: token,
         };
     }
 
-    fn len(&self) -> usize {
-        self.sorts.iter().map(|names| names.ids.len()).sum()
+    /// Whether the tokens that use this name have to go, while some have to.
+    pub fn has_to_go(&self, id: NameId) -> bool {
+        let Sweep::Forgetting(_, least) = self.sweep else {
+            return false;
+        };
+        let used = self.sorts[id.sort()].used.get(id.number());
+        used.is_some_and(|used| *used <= least)
+    }
+
+    /// Says that what was asked for was done up to `next`, `None`: to the end.
+    pub fn go_on(&mut self, next: Option<Cursor>) {
+        let dropping = |least| Sweep::Dropping {
+            sort: 0,
+            number: 0,
+            least,
+        };
+        self.sweep = match (self.sweep, next) {
+            (Sweep::Marking(_), Some(next)) => Sweep::Marking(next),
+            (Sweep::Marking(_), None) => match self.surplus() {
+                Used::Not => dropping(Used::Not),
+                least => Sweep::Forgetting(Cursor::default(), least),
+            },
+            (Sweep::Forgetting(_, least), Some(next)) => Sweep::Forgetting(next, least),
+            (Sweep::Forgetting(_, least), None) => dropping(least),
+            (other, _) => other,
+        };
+    }
+
+    /// Whether there is little room left, so that a sweep has to make haste.
+    pub fn is_urgent(&self) -> bool {
+        self.bytes() >= self.bytes_max / 2
+    }
+
+    /// Up to how names are used that have to go with their tokens: those in use may take a quarter of
+    /// all; if it is more, they are brought down to an eighth, so that this is seldom.
+    fn surplus(&self) -> Used {
+        let mut used: Vec<(Used, usize)> = Vec::new();
+        for names in &self.sorts {
+            let names = names.names.iter().zip(&names.used);
+            used.extend(names.filter_map(|(name, used)| {
+                let name = name.as_ref().filter(|_| *used != Used::Not)?;
+                Some((*used, name_bytes(name.len())))
+            }));
+        }
+        let all: usize = used.iter().map(|(_, bytes)| bytes).sum();
+        if all <= self.bytes_max / 4 {
+            return Used::Not;
+        }
+        used.sort_unstable_by(|a, b| b.cmp(a));
+        let mut kept = 0;
+        let first = used.iter().find(|(at, bytes)| {
+            kept += bytes;
+            *at != Used::Anew && kept > self.bytes_max / 8
+        });
+        first.map_or(Used::Not, |(at, _)| *at)
+    }
+
+    /// What the names take, counted anew.
+    #[cfg(test)]
+    pub fn recount(&self) -> usize {
+        let names = self.sorts.iter().flat_map(|names| names.ids.keys());
+        names.map(|name| name_bytes(name.len())).sum()
+    }
+
+    /// What the names take.
+    pub fn bytes(&self) -> usize {
+        self.sorts.iter().map(|names| names.bytes).sum()
     }
 }
 
@@ -178,31 +316,33 @@ impl OneSort {
         let id = known.unwrap_or_else(|| {
             let id = self.free.pop().unwrap_or_else(|| {
                 self.names.push(None);
-                self.used.push(true);
+                self.used.push(Used::Not);
                 NameId::new(sort, self.names.len() - 1)
             });
             self.names[id.number()] = Some(name.into());
             self.ids.insert(name.into(), id);
+            self.bytes += name_bytes(name.len());
             if self.wanted {
                 self.news.push(id);
             }
             id
         });
-        self.used[id.number()] = true;
+        self.used[id.number()] = Used::Anew;
         if self.last[0] != Some(id) {
             self.last = [Some(id), self.last[0]];
         }
         id
     }
 
-    /// Drops the unused ones of some names; returns where to go on.
-    fn drop_some(&mut self, from: usize) -> Option<usize> {
+    /// Drops some names, those used at `least` or before; returns where to go on.
+    fn drop_some(&mut self, from: usize, least: Used) -> Option<usize> {
         let end = self.names.len().min(from + DROPPED_MAX);
         for number in from..end {
-            if !self.used[number]
+            if self.used[number] <= least
                 && let Some(name) = self.names[number].take()
                 && let Some(id) = self.ids.remove(&name)
             {
+                self.bytes -= name_bytes(name.len());
                 self.free.push(id);
             }
         }
@@ -214,35 +354,53 @@ impl OneSort {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_sweep_keeps_what_is_used_and_reuses_the_rest() {
-        let mut names = Names::new();
-        let ids: Vec<_> = (0..SWEEP_AT_MIN)
-            .map(|i| names.intern(Sort::Sender, &format!("client-{i}")))
-            .collect();
-        assert_eq!(names.intern(Sort::Sender, "client-7"), ids[7]);
-        let mut steps = 0;
-        let mut asked = 0;
-        while !matches!(names.sweep, Sweep::Idle) || names.len() == SWEEP_AT_MIN {
-            names.sweep_some(|from, mark| {
-                asked += 1;
-                mark(ids[7]);
-                (from.slot < 3).then_some(Cursor {
-                    table: 0,
-                    slot: from.slot + 1,
-                })
-            });
-            steps += 1;
-            if steps == 10 {
-                // Used while the sweep is under way.
-                assert_eq!(names.intern(Sort::Sender, "client-4000"), ids[4000]);
+    /// Carries a sweep through to its end; `owner` does what is asked for.
+    fn sweep(names: &mut Names, mut owner: impl FnMut(&mut Names, Work)) {
+        for _ in 0..1_000_000 {
+            let work = names.sweep_some();
+            owner(names, work);
+            if matches!(names.sweep, Sweep::Idle) {
+                return;
             }
         }
-        assert_eq!((asked, names.len()), (4, 2));
-        assert_eq!(names.get(ids[7]), "client-7");
-        assert_eq!(names.get(ids[4000]), "client-4000");
+        panic!("it has no end");
+    }
+
+    fn in_use(names: &Names) -> Vec<&str> {
+        let sender = &names.sorts[Sort::Sender as usize];
+        sender.names.iter().flatten().map(|name| &**name).collect()
+    }
+
+    #[test]
+    fn a_sweep_keeps_what_is_used_and_reuses_the_rest() {
+        let mut names = Names::new(usize::MAX);
+        let mut ids = Vec::new();
+        while names.bytes() < SWEEP_AT_MIN {
+            ids.push(names.intern(Sort::Sender, &format!("client-{}", ids.len())));
+        }
+        assert_eq!(names.intern(Sort::Sender, "client-7"), ids[7]);
+        let mut asked = 0;
+        sweep(&mut names, |names, work| {
+            let Work::Mark(from) = work else {
+                return assert_eq!(work, Work::None);
+            };
+            asked += 1;
+            names.mark(ids[7], (0, 0), Timestamp::from_micros(1));
+            if from.slot == 2 {
+                // Used while the sweep is under way.
+                assert_eq!(names.intern(Sort::Sender, "client-3000"), ids[3000]);
+            }
+            names.go_on((from.slot < 3).then_some(Cursor {
+                table: 0,
+                slot: from.slot + 1,
+            }));
+        });
+        assert_eq!(asked, 4);
+        assert_eq!(in_use(&names), ["client-7", "client-3000"]);
+        assert_eq!(names.get(ids[3000]), "client-3000");
         let used = names.sorts[Sort::Sender as usize].names.len();
-        for i in 0..SWEEP_AT_MIN - 2 {
+        assert_eq!(used, ids.len());
+        for i in 0..used - 2 {
             names.intern(Sort::Sender, &format!("later-{i}"));
         }
         assert_eq!(names.sorts[Sort::Sender as usize].names.len(), used);
@@ -250,8 +408,59 @@ mod tests {
     }
 
     #[test]
+    fn too_many_names_in_use_are_brought_down_the_least_used_first() {
+        let limit = 4096 * name_bytes(8);
+        let mut names = Names::new(limit);
+        let mut ids = Vec::new();
+        while names.bytes() < limit / 2 {
+            ids.push(names.intern(Sort::Sender, &format!("{:08}", ids.len())));
+        }
+        assert_eq!(ids.len(), 2048);
+        let mut gone = Vec::new();
+        sweep(&mut names, |names, work| match work {
+            Work::None => {}
+            Work::Mark(_) => {
+                // The later ones were seen earlier, and of each token only once counts.
+                for (at, id) in ids.iter().enumerate() {
+                    for _ in 0..at {
+                        names.mark(
+                            *id,
+                            (1, at as u32),
+                            Timestamp::from_micros(5000 - at as i64),
+                        );
+                    }
+                    names.mark(*id, (0, 0), Timestamp::from_micros(0));
+                }
+                // Two are used by many.
+                for (many, id) in [ids[1500], ids[1600]].into_iter().enumerate() {
+                    for token in 0..100 {
+                        names.mark(id, (2, token), Timestamp::from_micros(many as i64));
+                    }
+                }
+                names.go_on(None);
+            }
+            Work::Forget(_) => {
+                // Named just now: it stays.
+                names.intern(Sort::Sender, "00002000");
+                let goes = ids.iter().filter(|id| names.has_to_go(**id));
+                gone = goes.copied().collect();
+                names.go_on(None);
+            }
+        });
+        // An eighth of 4096: the two and the latest; and the one more.
+        let latest = (1..511).map(|at| ids[at]);
+        let kept: Vec<_> = latest.chain([ids[1500], ids[1600], ids[2000]]).collect();
+        assert_eq!(gone.len(), 2048 - 513);
+        assert!(kept.iter().all(|id| !gone.contains(id)));
+        assert_eq!(in_use(&names).len(), 513);
+        assert_eq!(names.bytes(), 513 * name_bytes(8));
+        // Nothing has to go when there is no sweep.
+        assert!(!names.has_to_go(ids[0]));
+    }
+
+    #[test]
     fn kinds_have_numbers_of_their_own() {
-        let mut names = Names::new();
+        let mut names = Names::new(usize::MAX);
         let client = names.intern(Sort::Sender, "same");
         let scope = names.intern(Sort::Space, "same");
         assert_eq!((client.small(0), scope.small(0)), (Some(0), Some(0)));

@@ -34,6 +34,29 @@ pub enum Packed {
     Out(Status),
 }
 
+/// Bytes that packed tokens take beyond their places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The cells of those written into some.
+    pub long: usize,
+    /// Those kept as they are.
+    pub whole: usize,
+}
+
+impl std::ops::AddAssign for Held {
+    fn add_assign(&mut self, other: Self) {
+        self.long += other.long;
+        self.whole += other.whole;
+    }
+}
+
+impl std::ops::SubAssign for Held {
+    fn sub_assign(&mut self, other: Self) {
+        self.long -= other.long;
+        self.whole -= other.whole;
+    }
+}
+
 /// What a token is found by.
 pub struct Brief {
     /// API as the events named it.
@@ -57,6 +80,8 @@ pub struct Packer {
     pool: Vec<Box<Token>>,
     cells: Cells,
     buffer: Vec<u8>,
+    /// Bytes of the tokens that stay whole.
+    whole_bytes: usize,
 }
 
 impl Packer {
@@ -65,6 +90,15 @@ impl Packer {
             pool: Vec::new(),
             cells: Cells::new(),
             buffer: Vec::new(),
+            whole_bytes: 0,
+        }
+    }
+
+    /// Bytes that packed tokens take beyond their places.
+    pub fn held(&self) -> Held {
+        Held {
+            long: self.cells.bytes(),
+            whole: self.whole_bytes,
         }
     }
 
@@ -75,7 +109,8 @@ impl Packer {
 
     /// Takes back a token that is forgotten.
     pub fn recycle(&mut self, token: Box<Token>) {
-        if self.pool.len() < POOL_MAX {
+        // One that was made large must not be what small ones are kept in.
+        if self.pool.len() < POOL_MAX && token.is_small() {
             self.pool.push(token);
         }
     }
@@ -89,6 +124,7 @@ impl Packer {
         let history = &token.life.history;
         let waits = history.pending || !history.marks.is_empty() || token.life.note.is_some();
         if waits || token.attempts.len() > ATTEMPTS_WRITTEN_MAX {
+            self.whole_bytes += token.bytes();
             return Packed::Whole(token);
         }
         self.buffer.clear();
@@ -102,7 +138,10 @@ impl Packer {
     pub fn take(&mut self, packed: &mut Packed, last_seen: Timestamp) -> Box<Token> {
         let status = packed.status();
         let mut token = match std::mem::replace(packed, Packed::Out(status)) {
-            Packed::Whole(token) => token,
+            Packed::Whole(token) => {
+                self.whole_bytes -= token.bytes();
+                token
+            }
             other => {
                 let mut token = self.blank();
                 match &other {
@@ -175,6 +214,21 @@ impl Packed {
             Self::Long(kept) => kept.status,
             Self::Whole(token) => token.status,
             Self::Out(status) => *status,
+        }
+    }
+
+    /// Bytes that it takes beyond its place.
+    pub fn held(&self) -> Held {
+        match self {
+            Self::Plain(_) | Self::Out(_) => Held::default(),
+            Self::Long(kept) => Held {
+                long: kept.bytes(),
+                whole: 0,
+            },
+            Self::Whole(token) => Held {
+                long: 0,
+                whole: token.bytes(),
+            },
         }
     }
 

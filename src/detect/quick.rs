@@ -47,7 +47,7 @@ impl Detector {
         sender: Sender,
         out: &mut Verdicts,
     ) -> Option<()> {
-        if self.tables[id.0].as_ref()?.holds(key) {
+        if !self.has_room() || self.tables[id.0].as_ref()?.holds(key) {
             return None;
         }
         let (start, order) = (self.context.now, self.context.order);
@@ -76,7 +76,7 @@ impl Detector {
             self.undecided.insert_single(place, key);
         }
         let table = self.tables[id.0].as_mut()?;
-        if let Some(removed) = table.insert_plain(key, plain, start) {
+        if let Some(removed) = table.insert_plain(key, plain, start, &mut self.packer) {
             self.remove(id, removed, out);
         }
         Some(())

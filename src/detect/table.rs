@@ -1,6 +1,7 @@
 //! The bounded table of one profile's tokens: list order is expiry order.
 
 mod changes;
+mod hands;
 mod kept;
 
 use std::num::NonZeroUsize;
@@ -11,10 +12,12 @@ use super::finding::Status;
 use super::index::Index;
 use super::key::Key;
 use super::names::NameId;
-use super::pack::{Brief, Packed, Packer, Plain};
+use super::pack::{Brief, Held, Packed, Packer, Plain};
 use super::time::Timestamp;
 use super::token::Token;
 use changes::Changes;
+pub use hands::Burden;
+use hands::Hands;
 pub use kept::{How, Open};
 
 /// The tokens of one profile.
@@ -34,12 +37,14 @@ pub struct Table {
     newest: u32,
     oldest: u32,
     index: Index,
-    packer: Packer,
     len: usize,
     capacity: usize,
     ttl: Duration,
     counts: [usize; Status::ALL.len()],
     changes: Changes,
+    /// What its tokens take of the packer's.
+    held: Held,
+    hands: Hands,
     /// The next token that [`Table::write_some`] writes.
     walk: u32,
 }
@@ -96,12 +101,13 @@ impl Table {
             newest: NONE,
             oldest: NONE,
             index: Index::new(capacity.get()),
-            packer: Packer::new(),
             len: 0,
             capacity: capacity.get(),
             ttl,
             counts: [0; Status::ALL.len()],
             changes: Changes::default(),
+            held: Held::default(),
+            hands: Hands::default(),
             walk: NONE,
         }
     }
@@ -114,18 +120,21 @@ impl Table {
     }
 
     /// Takes a token out to use it; it has to be [put back](Self::put) before its slot is looked at.
-    pub fn take(&mut self, slot: Slot) -> Box<Token> {
+    pub fn take(&mut self, slot: Slot, packer: &mut Packer) -> Box<Token> {
         let node = &mut self.nodes[slot.0];
-        self.packer.take(&mut node.token, node.last_seen)
+        self.held -= node.token.held();
+        packer.take(&mut node.token, node.last_seen)
     }
 
     /// Puts a token back as it is now.
-    pub fn put(&mut self, slot: Slot, token: Box<Token>) {
+    pub fn put(&mut self, slot: Slot, token: Box<Token>, packer: &mut Packer) {
         let node = &mut self.nodes[slot.0];
         self.counts[node.token.status() as usize] -= 1;
         self.counts[token.status as usize] += 1;
-        node.token = self.packer.pack(token);
+        node.token = packer.pack(token);
+        self.held += node.token.held();
         self.changes.changed(slot.0);
+        self.turn_back(slot.0);
     }
 
     /// Renews a token that is taken out.
@@ -156,29 +165,26 @@ impl Table {
         self.changes.seen(slot.0);
     }
 
-    /// A token with memory to be used again; see [`Token::renew`].
-    pub fn blank(&mut self) -> Box<Token> {
-        self.packer.blank()
-    }
-
-    /// Takes back the memory of a token that is forgotten.
-    pub fn recycle(&mut self, token: Box<Token>) {
-        self.packer.recycle(token);
-    }
-
     /// Adds a token that is not known; hands back what had to go: an expired token of the same
     /// key, or, in a full table, the token seen longest ago.
-    pub fn insert(&mut self, key: Key, token: Box<Token>) -> Option<Removed> {
-        let expired = self.position(key).map(|expired| self.remove(expired));
+    pub fn insert(&mut self, key: Key, token: Box<Token>, packer: &mut Packer) -> Option<Removed> {
+        let expired = self.position(key);
+        let expired = expired.map(|expired| self.remove(expired, packer));
         let last_seen = token.last_seen;
-        let token = self.packer.pack(token);
-        expired.or(self.insert_packed(key, token, last_seen))
+        let token = packer.pack(token);
+        expired.or(self.insert_packed(key, token, last_seen, packer))
     }
 
     /// Adds a plain token of a key that the table [does not hold](Self::holds), as [`Self::insert`]
     /// does.
-    pub fn insert_plain(&mut self, key: Key, plain: Plain, now: Timestamp) -> Option<Removed> {
-        self.insert_packed(key, Packed::Plain(plain), now)
+    pub fn insert_plain(
+        &mut self,
+        key: Key,
+        plain: Plain,
+        now: Timestamp,
+        packer: &mut Packer,
+    ) -> Option<Removed> {
+        self.insert_packed(key, Packed::Plain(plain), now, packer)
     }
 
     /// Whether there is a token of this key, be it expired.
@@ -186,9 +192,15 @@ impl Table {
         self.position(key).is_some()
     }
 
-    fn insert_packed(&mut self, key: Key, token: Packed, last_seen: Timestamp) -> Option<Removed> {
+    fn insert_packed(
+        &mut self,
+        key: Key,
+        token: Packed,
+        last_seen: Timestamp,
+        packer: &mut Packer,
+    ) -> Option<Removed> {
         let full = self.len == self.capacity;
-        let removed = full.then(|| self.remove(self.oldest));
+        let removed = full.then(|| self.remove(self.oldest, packer));
         let at = self.place(key, token, last_seen);
         self.link(at);
         self.changes.seen(at);
@@ -198,6 +210,7 @@ impl Table {
     /// A token that is in the index, and not yet in the list.
     fn place(&mut self, key: Key, token: Packed, last_seen: Timestamp) -> u32 {
         self.counts[token.status() as usize] += 1;
+        self.held += token.held();
         let node = Node {
             key,
             last_seen,
@@ -219,9 +232,19 @@ impl Table {
     }
 
     /// Removes one expired token, if there is one; at most [`SWEEP_MAX`] calls per step make sense.
-    pub fn pop_expired(&mut self, now: Timestamp) -> Option<Removed> {
+    pub fn pop_expired(&mut self, now: Timestamp, packer: &mut Packer) -> Option<Removed> {
         let due = self.poll_expiry().is_some_and(|expiry| now >= expiry);
-        due.then(|| self.remove(self.oldest))
+        due.then(|| self.remove(self.oldest, packer))
+    }
+
+    /// Removes a token that is there.
+    pub fn evict(&mut self, slot: Slot, packer: &mut Packer) -> Removed {
+        self.remove(slot.0, packer)
+    }
+
+    /// The token of this key, be it expired.
+    pub fn held_at(&self, key: Key) -> Option<Slot> {
+        self.position(key).map(Slot)
     }
 
     /// When the next token expires, at the earliest.
@@ -265,18 +288,19 @@ impl Table {
         self.index.find(key.hash(), is_it)
     }
 
-    fn remove(&mut self, at: u32) -> Removed {
+    fn remove(&mut self, at: u32, packer: &mut Packer) -> Removed {
         self.unlink(at);
         let node = &mut self.nodes[at];
         self.changes.removed(node.key);
         self.index.remove(node.key.hash(), |other| other == at);
         self.counts[node.token.status() as usize] -= 1;
+        self.held -= node.token.held();
         let last_seen = node.last_seen;
         let token = if node.token.is_settled() {
             node.token = Packed::Out(Status::Succeeded);
             None
         } else {
-            Some(self.packer.take(&mut node.token, last_seen))
+            Some(packer.take(&mut node.token, last_seen))
         };
         node.newer = self.vacant;
         self.vacant = at;
@@ -308,6 +332,7 @@ impl Table {
         if self.walk == at {
             self.walk = newer;
         }
+        self.hands.left(at, newer);
         match newer {
             NONE => self.newest = older,
             newer => self.nodes[newer].older = older,
@@ -348,19 +373,17 @@ impl Glimpse<'_> {
     }
 
     /// What a list is filtered and sorted by.
-    pub fn brief(&self) -> Brief {
-        let packer = &self.table.packer;
+    pub fn brief(&self, packer: &Packer) -> Brief {
         packer.brief(&self.node.token, self.node.last_seen)
     }
 
     /// Calls `look` with the token, unpacked.
-    pub fn look<R>(&self, look: impl FnOnce(&Token) -> R) -> R {
-        let packer = &self.table.packer;
+    pub fn look<R>(&self, packer: &Packer, look: impl FnOnce(&Token) -> R) -> R {
         packer.look(&self.node.token, self.node.last_seen, look)
     }
 
     /// Calls `mark` with every name it uses.
-    pub fn mark_names(&self, mark: &mut dyn FnMut(NameId)) {
-        self.table.packer.mark_names(&self.node.token, mark);
+    pub fn mark_names(&self, packer: &Packer, mark: &mut dyn FnMut(NameId)) {
+        packer.mark_names(&self.node.token, mark);
     }
 }

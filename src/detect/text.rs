@@ -18,6 +18,9 @@ enum Repr {
     Other(Box<str>),
 }
 
+/// What an allocation costs besides what it holds.
+pub const ALLOCATION: usize = 16;
+
 /// How the 16 bytes of a compact text are to be read: the length of a short one, or one of these.
 const UUID: u8 = 17;
 const HEX: u8 = 18;
@@ -48,6 +51,14 @@ impl Text {
             HEX => Repr::Hex(bytes),
             length => Repr::Short(length.min(16), bytes),
         })
+    }
+
+    /// Bytes that it has on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Other(text) => text.len() + ALLOCATION,
+            Repr::Uuid(_) | Repr::Hex(_) | Repr::Short(..) => 0,
+        }
     }
 
     /// Whether this is `text`, without storing `text` first.

@@ -10,8 +10,10 @@ use super::time::Timestamp;
 /// The undecided tokens looked at for one request (SPEC §4, fine print 11).
 pub const CANDIDATES_MAX: usize = 4;
 
-/// Bytes of an undecided token's place: alone by its hash, or in order among others.
-pub const PLACE_BYTES: usize = size_of::<Single>() + size_of::<Place>() + size_of::<Key>();
+/// Bytes of an undecided token's place, alone.
+pub const SINGLE_BYTES: usize = size_of::<Single>();
+/// And among others: leaves hold eleven and may be half empty, and there are nodes above them.
+pub const SEVERAL_BYTES: usize = (size_of::<Place>() + size_of::<Key>()) * 11 / 5 + 40;
 
 /// Position of a lifecycle: its request, when it began, and the order of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,8 @@ pub struct Undecided {
     vacant: u32,
     index: Index,
     several: BTreeMap<Place, Key>,
+    several_max: usize,
+    singles_len: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,23 +46,55 @@ struct Single {
 }
 
 impl Undecided {
-    /// For about `capacity` tokens.
-    pub fn new(capacity: usize) -> Self {
+    /// For about `capacity` tokens, `several_max` of them with a request that others have, too.
+    pub fn new(capacity: usize, several_max: usize) -> Self {
         Self {
             singles: Chunks::new(),
             vacant: NONE,
             index: Index::new(capacity),
             several: BTreeMap::new(),
+            several_max,
+            singles_len: 0,
         }
     }
 
-    pub fn insert(&mut self, place: Place, token: Key) {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.singles_len + self.several.len()
+    }
+
+    /// The same, counted.
+    #[cfg(test)]
+    pub fn recount(&self) -> usize {
+        let singles = (0..self.singles.len()).filter(|at| {
+            let hash = self.singles[*at].place.request.hash();
+            self.index.find(hash, |other| other == *at).is_some()
+        });
+        singles.count() + self.several.len()
+    }
+
+    #[cfg(test)]
+    pub fn several_len(&self) -> usize {
+        self.several.len()
+    }
+
+    /// Adds a token; returns whether there was room for it. If not, it is not looked at for others with
+    /// its request; those before it are.
+    pub fn insert(&mut self, place: Place, token: Key) -> bool {
+        let alone = !self.contains(place.request);
+        if alone {
+            self.insert_single(place, token);
+            return true;
+        }
+        // The first of them may be a single that becomes another one.
+        if self.several.len() + 2 > self.several_max {
+            return false;
+        }
         if let Some(other) = self.take_single(place.request, |_| true) {
             self.several.insert(other.place, other.token);
-        } else if self.several_of(place.request).next().is_none() {
-            return self.insert_single(place, token);
         }
         self.several.insert(place, token);
+        true
     }
 
     pub fn remove(&mut self, place: &Place) {
@@ -109,6 +145,7 @@ impl Undecided {
     pub fn insert_single(&mut self, place: Place, token: Key) {
         let hash = place.request.hash();
         let single = Single { place, token };
+        self.singles_len += 1;
         let at = if self.vacant == NONE {
             self.singles.push(single)
         } else {
@@ -127,6 +164,7 @@ impl Undecided {
         let Self { singles, index, .. } = self;
         let is_it = |at| singles[at].place.request == request && wanted(&singles[at]);
         let at = index.remove(request.hash(), is_it)?;
+        self.singles_len -= 1;
         let removed = singles[at];
         singles[at].place.order = u64::from(self.vacant);
         self.vacant = at;

@@ -4,37 +4,58 @@
 use super::finding::{Gap, Observation, ProfileId, Removal, Status, Verdicts};
 use super::judge::Judge;
 use super::key::Key;
-use super::leases::Lease;
-use super::names::Cursor;
+use super::leases::LeaseId;
 use super::table::{Removed, Table};
 use super::time::Timestamp;
 use super::token::Token;
 use super::undecided::Undecided;
 use super::{ConnectionId, Detector};
 
-/// Tokens whose names are looked at in one step.
-const NAMED_MAX: u32 = 64;
+/// Attempts that a stream connection left open: order of input and lease, the first one last.
+#[derive(Debug)]
+pub struct Orphans(Vec<(u64, LeaseId)>);
 
 impl Detector {
     /// Handles the deadlines up to `now`.
+    #[inline]
     pub fn handle_timeout(&mut self, now: Timestamp, out: &mut Verdicts) {
+        self.handle_overdue(now, usize::MAX, out);
+    }
+
+    /// Handles at most `max` of the deadlines up to `now`; returns whether there may be more. To be
+    /// called again until there are not, before anything else: so that what is said of very many at once
+    /// can be taken away in parts.
+    #[inline]
+    pub fn handle_overdue(&mut self, now: Timestamp, max: usize, out: &mut Verdicts) -> bool {
         let now = now.max(self.context.now);
         if now < self.due {
             self.context.now = now;
-            return;
+            return false;
         }
+        self.handle_due(now, max, out)
+    }
+
+    fn handle_due(&mut self, now: Timestamp, max: usize, out: &mut Verdicts) -> bool {
+        let mut left = max;
         while let Some((deadline, id)) = self.context.leases.first()
             && deadline <= now
         {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
             self.end_lease(deadline, id, out);
         }
         self.context.now = now;
         for profile in 0..self.context.profiles.len() {
-            self.settle_due(ProfileId(profile), out);
+            if !self.settle_due(ProfileId(profile), &mut left, out) {
+                return true;
+            }
             self.sweep(ProfileId(profile), out);
         }
         let next = self.poll_timeout().unwrap_or(Timestamp::MAX);
         self.due = next.min(now + self.shortest);
+        false
     }
 
     /// The next deadline, if any; it may already be over when much is due at once.
@@ -57,15 +78,37 @@ impl Detector {
         now: Timestamp,
         out: &mut Verdicts,
     ) {
+        let mut orphans = self.orphans(connection, now, out);
+        self.handle_orphans(&mut orphans, usize::MAX, out);
+    }
+
+    /// What a stream connection that closed left open.
+    pub fn orphans(
+        &mut self,
+        connection: ConnectionId,
+        now: Timestamp,
+        out: &mut Verdicts,
+    ) -> Orphans {
         self.handle_timeout(now, out);
-        let of_connection = self
-            .context
-            .leases
-            .iter()
-            .filter(|lease| lease.connection == Some(connection));
-        let mut open: Vec<Lease> = of_connection.collect();
-        open.sort_by_key(|lease| lease.order);
-        for lease in open {
+        let mut open = self.context.leases.of_connection(connection);
+        open.sort_unstable_by(|a, b| b.cmp(a));
+        Orphans(open)
+    }
+
+    /// Closes at most `max` of them; returns whether there are more.
+    pub fn handle_orphans(
+        &mut self,
+        orphans: &mut Orphans,
+        max: usize,
+        out: &mut Verdicts,
+    ) -> bool {
+        for _ in 0..max {
+            let Some((order, id)) = orphans.0.pop() else {
+                return false;
+            };
+            let Some(lease) = self.context.leases.get_if(id, order) else {
+                continue;
+            };
             self.context.order += 1;
             self.with_token(lease.profile, lease.key, out, |judge, token| {
                 if let Some(index) = token.position(lease.attempt) {
@@ -73,10 +116,17 @@ impl Detector {
                 }
             });
         }
+        !orphans.0.is_empty()
     }
 
-    /// Waits one more lease for the outcome of a lifecycle that is worth a span.
-    pub(super) fn settle_later(&mut self, id: ProfileId, key: Key) {
+    /// Waits one more lease for the outcome of a lifecycle that is worth a span. If too many wait, the
+    /// first of them is handed out as it is.
+    pub(super) fn settle_later(&mut self, id: ProfileId, key: Key, out: &mut Verdicts) {
+        if self.settling[id.0].len() >= self.limits.settling
+            && let Some((_, first)) = self.settling[id.0].pop_front()
+        {
+            self.settle_now(id, first, self.context.now, out);
+        }
         let deadline = self.context.now + self.context.profiles[id.0].lease;
         let queue = &mut self.settling[id.0];
         // At the end, but for what follows from a deadline that was held.
@@ -85,17 +135,27 @@ impl Detector {
     }
 
     /// Hands out lifecycles whose outcome is still unknown one lease after it became so.
-    pub(super) fn settle_due(&mut self, id: ProfileId, out: &mut Verdicts) {
-        while let Some((deadline, key)) =
-            self.settling[id.0].pop_front_if(|(deadline, _)| *deadline <= self.context.now)
+    /// At most `left` of them; returns whether these were all.
+    fn settle_due(&mut self, id: ProfileId, left: &mut usize, out: &mut Verdicts) -> bool {
+        let now = self.context.now;
+        let is_due = |first: &mut (Timestamp, Key)| first.0 <= now;
+        while *left > 0
+            && let Some((deadline, key)) = self.settling[id.0].pop_front_if(is_due)
         {
-            self.with_token(id, key, out, |judge, token| {
-                token.life.history.queued = false;
-                if token.status == Status::Unknown {
-                    judge.hand_out(token, deadline);
-                }
-            });
+            *left -= 1;
+            self.settle_now(id, key, deadline, out);
         }
+        let first = self.settling[id.0].front();
+        first.is_none_or(|(deadline, _)| *deadline > now)
+    }
+
+    fn settle_now(&mut self, id: ProfileId, key: Key, end: Timestamp, out: &mut Verdicts) {
+        self.with_token(id, key, out, |judge, token| {
+            token.life.history.queued = false;
+            if token.status == Status::Unknown {
+                judge.hand_out(token, end);
+            }
+        });
     }
 
     /// Removes some of the expired tokens.
@@ -103,7 +163,7 @@ impl Detector {
         for _ in 0..Table::sweep_max() {
             let removed = self.tables[id.0]
                 .as_mut()
-                .and_then(|table| table.pop_expired(self.context.now));
+                .and_then(|table| table.pop_expired(self.context.now, &mut self.packer));
             let Some(removed) = removed else { return };
             self.remove(id, removed, out);
         }
@@ -132,30 +192,7 @@ impl Detector {
         let mut judge = self.context.judge(id, Key::default(), out);
         judge.hand_out(&mut token, judge.now);
         judge.release(&token);
-        if let Some(table) = &mut self.tables[id.0] {
-            table.recycle(token);
-        }
-    }
-
-    /// A step towards forgetting the names that no token uses any more.
-    pub(super) fn sweep_names(&mut self) {
-        let tables = &self.tables;
-        self.context.names.sweep_some(|from, mark| {
-            let table = tables.get(from.table)?;
-            let Some(table) = table.as_ref().filter(|table| from.slot < table.end()) else {
-                return Some(Cursor {
-                    table: from.table + 1,
-                    slot: 0,
-                });
-            };
-            for token in table.some(from.slot, NAMED_MAX) {
-                token.mark_names(mark);
-            }
-            Some(Cursor {
-                slot: from.slot + NAMED_MAX,
-                ..from
-            })
-        });
+        self.packer.recycle(token);
     }
 }
 
@@ -177,8 +214,10 @@ pub fn follow(judge: &mut Judge<'_>, token: &mut Token, undecided: &mut Undecide
     }
     if open && token.place.is_none() {
         token.place = token.undecided_place();
-        if let Some(place) = token.place {
-            undecided.insert(place, judge.key);
+        if let Some(place) = token.place
+            && !undecided.insert(place, judge.key)
+        {
+            judge.observe(Observation::Gap(Gap::Evicted));
         }
     }
     judge.settle(token)

@@ -163,7 +163,9 @@ impl Detector {
         let is_it = |candidate: &Candidate| candidate.spot == spot;
         self.candidate(profile, &token, wanted, now).filter(is_it)?;
         let expires = token.expires();
-        Some(token.look(|token| self.summary(profile, token, expires, now)))
+        Some(token.look(&self.packer, |token| {
+            self.summary(profile, token, expires, now)
+        }))
     }
 
     /// Adds the tokens of `api` that are `text` and known at `now`, one in each scope: those in some
@@ -197,7 +199,7 @@ impl Detector {
         let open = leases.into_iter().filter_map(|lease| {
             let table = self.tables[lease.profile.0].as_ref()?;
             let token = table.glimpse(table.find(lease.key, self.context.now)?)?;
-            token.look(|token| {
+            token.look(&self.packer, |token| {
                 let attempt = &token.attempts[token.position(lease.attempt)?];
                 Some(OpenAttempt {
                     api: self.context.names.get(token.api).into(),
@@ -220,7 +222,7 @@ impl Detector {
         if now >= token.expires() {
             return None;
         }
-        let brief = token.brief();
+        let brief = token.brief(&self.packer);
         let api = wanted.api.as_deref();
         if api.is_some_and(|api| api != self.context.names.get(brief.api)) {
             return None;
@@ -254,7 +256,7 @@ impl Detector {
 
     fn view(&self, profile: ProfileId, token: &Glimpse<'_>, now: Timestamp) -> TokenView {
         let expires = token.expires();
-        token.look(|token| {
+        token.look(&self.packer, |token| {
             let attempts = token.attempts.iter();
             let attempts = attempts.map(|attempt| record(token, attempt, &self.context.names));
             TokenView {

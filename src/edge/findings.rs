@@ -28,6 +28,25 @@ pub struct News {
     pub finding: Arc<Finding>,
 }
 
+/// News that a listener missed.
+#[derive(Clone, Copy, Debug)]
+pub struct Missed {
+    /// As in [`News`].
+    pub number: u64,
+    id: u64,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// It is there.
+    News(News),
+    /// There is later news about the same finding, which comes by itself.
+    Renewed,
+    /// It is no longer kept.
+    Gone,
+}
+
 /// The latest findings, in memory only.
 ///
 /// At capacity the oldest one makes room; a confirmation of a finding that has left is ignored.
@@ -95,14 +114,29 @@ impl Findings {
     }
 
     /// All news from now on, and before them those after number `after` that are still kept, in
-    /// order; without a number, none.
-    pub fn listen(&self, after: Option<u64>) -> (VecDeque<News>, broadcast::Receiver<News>) {
+    /// order; without a number, none. Those before are not held for the listener, who
+    /// [looks](Self::find) for each when its turn comes.
+    pub fn listen(&self, after: Option<u64>) -> (VecDeque<Missed>, broadcast::Receiver<News>) {
         let inner = self.lock();
         let after = after.unwrap_or(inner.numbered);
         let missed = inner.kept.iter().filter(|news| news.number > after);
-        let mut missed: Vec<_> = missed.cloned().collect();
-        missed.sort_by_key(|news| news.number);
+        let missed = missed.map(|news| Missed {
+            number: news.number,
+            id: news.finding.id,
+        });
+        let mut missed: Vec<_> = missed.collect();
+        missed.sort_unstable_by_key(|news| news.number);
         (missed.into(), self.news.subscribe())
+    }
+
+    /// What a listener missed.
+    pub fn find(&self, missed: Missed) -> Found {
+        let inner = self.lock();
+        match inner.kept.iter().find(|news| news.finding.id == missed.id) {
+            Some(news) if news.number == missed.number => Found::News(news.clone()),
+            Some(_) => Found::Renewed,
+            None => Found::Gone,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

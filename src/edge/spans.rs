@@ -27,8 +27,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::detect::finding::Lifecycle;
 use crate::metrics::SpanCounters;
+use crate::pipeline::spans::{Room, Waiting};
 pub use settings::SpanSettings;
 use transport::Transport;
 
@@ -47,7 +47,7 @@ pub struct SpanExport {
     scope: InstrumentationScope,
     /// Spans that the collector refused in its last answer.
     rejected: Arc<AtomicU64>,
-    queue: VecDeque<SpanData>,
+    queue: VecDeque<(SpanData, Room)>,
     sending: Option<Sending>,
     /// Spans in `sending`.
     sending_len: usize,
@@ -107,7 +107,7 @@ impl SpanExport {
     /// Cancel `stop` after the pipeline has handed out its last lifecycles.
     pub async fn run(
         mut self,
-        mut lifecycles: Receiver<Lifecycle>,
+        mut lifecycles: Receiver<Waiting>,
         stop: CancellationToken,
         grace: Duration,
     ) {
@@ -130,14 +130,14 @@ impl SpanExport {
                 done = answer(&mut self.sending) => self.settle(done),
                 () = &mut wait, if is_waiting => (is_waiting, is_due) = (false, true),
                 received = lifecycles.recv() => match received {
-                    Some(lifecycle) => self.enqueue(&lifecycle),
+                    Some(waiting) => self.enqueue(waiting),
                     None => break,
                 },
             }
         }
         lifecycles.close();
-        while let Ok(lifecycle) = lifecycles.try_recv() {
-            self.enqueue(&lifecycle);
+        while let Ok(waiting) = lifecycles.try_recv() {
+            self.enqueue(waiting);
         }
         if timeout(grace, self.flush()).await.is_err() {
             self.counters.failed.inc_by(self.sending_len as u64);
@@ -161,13 +161,13 @@ impl SpanExport {
     }
 
     /// A full queue refuses the newcomer: the older spans are nearer to being sent.
-    fn enqueue(&mut self, lifecycle: &Lifecycle) {
+    fn enqueue(&mut self, Waiting { lifecycle, room }: Waiting) {
         if self.queue.len() >= self.settings.queue_max {
             self.counters.dropped.inc();
             return;
         }
-        let span = mapping::span(lifecycle, &self.scope, &*self.show);
-        self.queue.push_back(span);
+        let span = mapping::span(&lifecycle, &self.scope, &*self.show);
+        self.queue.push_back((span, room));
     }
 
     fn start_batch(&mut self) {
@@ -175,7 +175,7 @@ impl SpanExport {
         if len == 0 {
             return;
         }
-        let batch: Vec<_> = self.queue.drain(..len).collect();
+        let (batch, room): (Vec<_>, Vec<_>) = self.queue.drain(..len).unzip();
         let exporter = self.exporter.clone();
         let limit = self.settings.export_timeout;
         self.sending_len = len;
@@ -184,6 +184,7 @@ impl SpanExport {
                 Ok(result) => result.map_err(|error| error.to_string()),
                 Err(_) => Err("no answer in time".to_owned()),
             };
+            drop(room);
             (len, result)
         }));
     }

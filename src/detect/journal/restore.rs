@@ -1,5 +1,7 @@
 //! From records back to the detector.
 
+mod room;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::records::tag;
@@ -260,7 +262,8 @@ impl Begun {
             Some(id) if from.is_sound() => {
                 self.without_room.remove(&key);
                 if let Some(table) = &mut self.detector.tables[id.0] {
-                    table.forget(key, &mut self.base_tails[id.0]);
+                    let packer = &mut self.detector.packer;
+                    table.forget(key, &mut self.base_tails[id.0], packer);
                 }
             }
             _ => {
@@ -280,20 +283,26 @@ impl Begun {
         }
         let Some(id) = profile else {
             // It is read all the same: the next record begins after it.
-            let id = self.detector.default;
-            self.detector.table(id).skip_image(last_seen, from);
+            self.detector.packer.skip_image(from, last_seen);
             self.without_profile.insert(key);
             return;
         };
-        let (table, base_tail) = (self.detector.table(id), &mut self.base_tails[id.0]);
+        self.detector.table(id);
+        let Detector { tables, packer, .. } = &mut self.detector;
+        let Some(table) = &mut tables[id.0] else {
+            return;
+        };
+        let base_tail = &mut self.base_tails[id.0];
         if how == How::Changed && self.without_room.contains(&key) {
             // It is no newer by that, so there is still no room for it.
-            return table.skip_image(last_seen, from);
+            return packer.skip_image(from, last_seen);
         }
-        if table.read_image((key, last_seen), how, base_tail, from) {
+        if table.read_image((key, last_seen), how, base_tail, packer, from) {
             self.without_room.remove(&key);
         }
-        self.without_room.extend(table.forget_surplus(base_tail));
+        self.without_room
+            .extend(table.forget_surplus(base_tail, packer));
+        self.enforce_limits();
     }
 
     fn add_finding(&mut self, finding: Finding) {
@@ -350,8 +359,9 @@ impl Begun {
                 attempt: open.attempt,
                 profile: ProfileId(open.table),
             });
-            table.lend(&open, lease);
+            table.lend(&open, lease, &mut detector.packer);
         }
+        self.enforce_last_limits();
         let mut positions: Vec<_> = self.positions.into_iter().collect();
         positions.sort_unstable_by_key(|(_, (_, read))| *read);
         let surplus = positions.len().saturating_sub(POSITIONS_MAX);
@@ -365,7 +375,7 @@ impl Begun {
             tokens: self.detector.token_count(),
             lost: Lost {
                 without_profile: self.without_profile.len() as u64,
-                without_room: self.without_room.len() as u64,
+                without_room: self.lost.without_room + self.without_room.len() as u64,
                 ..self.lost
             },
         };
@@ -381,6 +391,7 @@ impl Begun {
             undecided,
             settling,
             context,
+            packer,
             ..
         } = &mut self.detector;
         let mut open: Vec<Open> = Vec::new();
@@ -393,6 +404,7 @@ impl Begun {
                 used.clear();
                 let place = table.consequences(
                     slot,
+                    packer,
                     &mut |name| used.push(name),
                     &mut |start, order, attempt| {
                         open.push(Open {
@@ -408,7 +420,7 @@ impl Begun {
                 if !used.iter().all(|name| context.names.holds(*name)) {
                     open.truncate(first);
                     self.lost.without_name += 1;
-                    table.forget_at(slot, &mut self.base_tails[number]);
+                    table.forget_at(slot, &mut self.base_tails[number], packer);
                     continue;
                 }
                 used.iter().for_each(|name| context.names.keep(*name));

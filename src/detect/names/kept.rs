@@ -1,6 +1,6 @@
 //! The names as they are written down, and made again from that.
 
-use super::{NameId, Names, Sort};
+use super::{NameId, Names, Sort, Used, name_bytes};
 
 /// Numbers of names that are taken over: a forged one must not cost memory, and the clients of a pod are
 /// far fewer.
@@ -66,18 +66,19 @@ impl Names {
     /// Says that a restored name is in use.
     pub fn keep(&mut self, id: NameId) {
         let names = &mut self.sorts[id.sort()];
-        names.used.resize(names.names.len(), false);
-        names.used[id.number()] = true;
+        names.used.resize(names.names.len(), Used::Not);
+        names.used[id.number()] = Used::Anew;
     }
 
     /// Forgets the restored names that are not in use, and is then as if all had been interned.
     pub fn restored(&mut self) {
         for (sort, names) in [Sort::Space, Sort::Sender].into_iter().zip(&mut self.sorts) {
-            names.used.resize(names.names.len(), false);
+            names.used.resize(names.names.len(), Used::Not);
             for number in 0..names.names.len() {
                 let id = NameId::new(sort, number);
                 match &names.names[number] {
-                    Some(name) if names.used[number] => {
+                    Some(name) if names.used[number] != Used::Not => {
+                        names.bytes += name_bytes(name.len());
                         names.ids.insert(name.clone(), id);
                     }
                     _ => {
@@ -87,6 +88,7 @@ impl Names {
                 }
             }
         }
-        self.sweep_at = self.sweep_at.max(2 * self.len());
+        let doubled = self.sweep_at.max(2 * self.bytes());
+        self.sweep_at = doubled.min(self.bytes_max / 2);
     }
 }

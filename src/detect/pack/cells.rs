@@ -21,6 +21,7 @@ pub struct Kept {
 pub struct Cells {
     cells: Chunks<[u8; CELL]>,
     free: u32,
+    used: usize,
 }
 
 impl Cells {
@@ -28,6 +29,7 @@ impl Cells {
         Self {
             cells: Chunks::new(),
             free: NONE,
+            used: 0,
         }
     }
 
@@ -76,11 +78,17 @@ impl Cells {
         let mut at = kept.first;
         while left > 0 {
             left -= part(left);
+            self.used -= 1;
             let free = self.free.to_le_bytes();
             let cell = &mut self.cells[at];
             (self.free, at) = (at, next(cell));
             cell[PART..].copy_from_slice(&free);
         }
+    }
+
+    /// Bytes of the cells in use.
+    pub fn bytes(&self) -> usize {
+        self.used * CELL
     }
 
     #[cfg(test)]
@@ -89,12 +97,27 @@ impl Cells {
     }
 
     fn allocate(&mut self) -> u32 {
+        self.used += 1;
         if self.free == NONE {
             return self.cells.push([0; CELL]);
         }
         let at = self.free;
         self.free = next(&self.cells[at]);
         at
+    }
+}
+
+impl Kept {
+    /// Bytes of its cells.
+    pub fn bytes(&self) -> usize {
+        let rest = usize::from(self.length).saturating_sub(HEAD);
+        // All cells but the last one hold a part.
+        let cells = match rest {
+            0 => 0,
+            rest if rest <= CELL => 1,
+            rest => 1 + (rest - CELL).div_ceil(PART),
+        };
+        cells * CELL
     }
 }
 

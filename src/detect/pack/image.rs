@@ -78,10 +78,19 @@ impl Packer {
         from.is_sound().then(|| self.pack(token))
     }
 
+    /// Reads a token and leaves it.
+    pub fn skip_image(&mut self, from: &mut Reader<'_>, last_seen: Timestamp) {
+        if let Some(token) = self.read_image(from, last_seen) {
+            self.discard(&token);
+        }
+    }
+
     /// Gives up a packed token that another image takes the place of.
     pub fn discard(&mut self, packed: &Packed) {
-        if let Packed::Long(kept) = packed {
-            self.cells.free(kept);
+        match packed {
+            Packed::Long(kept) => self.cells.free(kept),
+            Packed::Whole(token) => self.whole_bytes -= token.bytes(),
+            Packed::Plain(_) | Packed::Out(_) => {}
         }
     }
 }

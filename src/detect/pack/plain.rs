@@ -204,10 +204,15 @@ impl Plain {
         !self.flags.is(OPEN) && self.status() != Status::Unknown
     }
 
+    /// Whether it has a place among the undecided.
+    pub fn is_undecided(&self) -> bool {
+        let undecided = matches!(self.status(), Status::InFlight | Status::Unknown);
+        undecided && self.flags.is(FP)
+    }
+
     /// Its place among the undecided, if it was seen last at `last_seen`.
     pub fn place(&self, last_seen: Timestamp) -> Option<Place> {
-        let undecided = matches!(self.status(), Status::InFlight | Status::Unknown);
-        (undecided && self.flags.is(FP)).then(|| Place {
+        self.is_undecided().then(|| Place {
             request: self.fp,
             first_start: self.first_start(last_seen),
             order: self.order_and_client >> 16,

@@ -54,10 +54,15 @@ impl Changes {
         self.seen.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
 
-    /// The keys of the tokens that went, the first to go first; to be written before what
+    /// The keys of up to `max` of the tokens that went, the first to go first; all of them are to be written before what
     /// [`Changes::next`] gives, which may have come back.
-    pub fn take_removed(&mut self) -> impl Iterator<Item = Key> {
-        self.removed.drain(..)
+    pub fn take_removed(&mut self, max: usize) -> impl Iterator<Item = Key> {
+        self.removed.drain(..max.min(self.removed.len()))
+    }
+
+    /// Whether some of them were left.
+    pub fn has_removed(&self) -> bool {
+        !self.removed.is_empty()
     }
 
     /// The next token that changed, and whether it was seen; `None` after the last.
@@ -143,7 +148,7 @@ mod tests {
             }
             changes.removed(Key::default());
             assert!(!changes.is_empty());
-            assert_eq!(changes.take_removed().count(), 1);
+            assert_eq!(changes.take_removed(usize::MAX).count(), 1);
             let (kept, seen) = ([(5, false), (128, false)], [3, 64, 7, 200]);
             let seen = seen.map(|slot| (slot, true));
             assert_eq!(all(&mut changes), [&kept[..], &seen].concat());

@@ -4,7 +4,7 @@ use super::{NONE, Node, Packed, Slot, Table};
 use crate::detect::key::Key;
 use crate::detect::leases::LeaseId;
 use crate::detect::names::NameId;
-use crate::detect::pack::{Reader, Writer};
+use crate::detect::pack::{Packer, Reader, Writer};
 use crate::detect::time::Timestamp;
 use crate::detect::token::{Progress, Token};
 use crate::detect::undecided::Place;
@@ -45,9 +45,14 @@ impl Table {
         self.changes.forget();
     }
 
-    /// The keys of the tokens that went since the changes were written.
-    pub fn take_removed(&mut self) -> impl Iterator<Item = Key> {
-        self.changes.take_removed()
+    /// The keys of up to `max` of the tokens that went since the changes were written.
+    pub fn take_removed(&mut self, max: usize) -> impl Iterator<Item = Key> {
+        self.changes.take_removed(max)
+    }
+
+    /// Whether some of them were left.
+    pub fn has_removed(&self) -> bool {
+        self.changes.has_removed()
     }
 
     /// The next token that changed since the changes were written, if it is still there.
@@ -84,11 +89,11 @@ impl Table {
         (node.key, node.last_seen)
     }
 
-    pub fn write_image(&mut self, slot: Slot, to: &mut Writer<'_>) {
+    pub fn write_image(&self, slot: Slot, packer: &mut Packer, to: &mut Writer<'_>) {
         let Node {
             token, last_seen, ..
         } = &self.nodes[slot.0];
-        self.packer.write_image(token, *last_seen, to);
+        packer.write_image(token, *last_seen, to);
     }
 
     /// Takes over a token that was written down; `base_tail` is the last one that was written as
@@ -98,9 +103,10 @@ impl Table {
         (key, last_seen): (Key, Timestamp),
         how: How,
         base_tail: &mut Option<Slot>,
+        packer: &mut Packer,
         from: &mut Reader<'_>,
     ) -> bool {
-        let Some(token) = self.packer.read_image(from, last_seen) else {
+        let Some(token) = packer.read_image(from, last_seen) else {
             return false;
         };
         let known = self.position(key);
@@ -109,13 +115,16 @@ impl Table {
                 let node = &mut self.nodes[at];
                 self.counts[node.token.status() as usize] -= 1;
                 self.counts[token.status() as usize] += 1;
+                self.held += token.held();
                 let before = std::mem::replace(&mut node.token, token);
+                self.held -= before.held();
                 node.last_seen = last_seen;
-                self.packer.discard(&before);
+                packer.discard(&before);
                 at
             }
             None => self.place(key, token, last_seen),
         };
+        self.hands.forget();
         if how == How::Changed && known.is_some() {
             return true;
         }
@@ -133,13 +142,6 @@ impl Table {
         true
     }
 
-    /// Reads a token and leaves it.
-    pub fn skip_image(&mut self, last_seen: Timestamp, from: &mut Reader<'_>) {
-        if let Some(token) = self.packer.read_image(from, last_seen) {
-            self.packer.discard(&token);
-        }
-    }
-
     /// Whether it waits for a deadline to be handed out for a span.
     pub fn waits_for_span(&self, slot: Slot) -> bool {
         match &self.nodes[slot.0].token {
@@ -149,24 +151,28 @@ impl Table {
     }
 
     /// Forgets a token if it is there, and all that it had.
-    pub fn forget(&mut self, key: Key, base_tail: &mut Option<Slot>) {
+    pub fn forget(&mut self, key: Key, base_tail: &mut Option<Slot>, packer: &mut Packer) {
         if let Some(at) = self.position(key) {
-            self.forget_at(Slot(at), base_tail);
+            self.forget_at(Slot(at), base_tail, packer);
         }
     }
 
     /// Forgets the token seen longest ago if there are too many; returns its key.
-    pub fn forget_surplus(&mut self, base_tail: &mut Option<Slot>) -> Option<Key> {
+    pub fn forget_surplus(
+        &mut self,
+        base_tail: &mut Option<Slot>,
+        packer: &mut Packer,
+    ) -> Option<Key> {
         let surplus = self.len > self.capacity;
         let oldest = surplus.then(|| self.nodes[self.oldest].key)?;
-        self.forget_at(Slot(self.oldest), base_tail);
+        self.forget_at(Slot(self.oldest), base_tail, packer);
         Some(oldest)
     }
 
-    pub fn forget_at(&mut self, slot: Slot, base_tail: &mut Option<Slot>) {
+    pub fn forget_at(&mut self, slot: Slot, base_tail: &mut Option<Slot>, packer: &mut Packer) {
         self.leave_base(slot.0, base_tail);
-        if let Some(token) = self.remove(slot.0).token {
-            self.packer.recycle(token);
+        if let Some(token) = self.remove(slot.0, packer).token {
+            packer.recycle(token);
         }
     }
 
@@ -180,6 +186,7 @@ impl Table {
     pub fn consequences(
         &self,
         slot: Slot,
+        packer: &Packer,
         mark: &mut dyn FnMut(NameId),
         open: &mut dyn FnMut(Timestamp, u64, u32),
     ) -> Option<Option<Place>> {
@@ -205,21 +212,23 @@ impl Table {
                 }
                 Some(plain.place(*last_seen))
             }
-            other => Some(self.packer.look(other, *last_seen, of_token)),
+            other => Some(packer.look(other, *last_seen, of_token)),
         }
     }
 
     /// Gives an open attempt its lease.
-    pub fn lend(&mut self, open: &Open, lease: LeaseId) {
+    pub fn lend(&mut self, open: &Open, lease: LeaseId, packer: &mut Packer) {
         let node = &mut self.nodes[open.slot.0];
         if let Packed::Plain(plain) = &mut node.token {
             return plain.lend(lease);
         }
-        let mut token = self.packer.take(&mut node.token, node.last_seen);
+        self.held -= node.token.held();
+        let mut token = packer.take(&mut node.token, node.last_seen);
         if let Some(at) = token.position(open.attempt) {
             token.attempts[at].progress = Progress::Open(lease);
         }
-        node.token = self.packer.pack(token);
+        node.token = packer.pack(token);
+        self.held += node.token.held();
     }
 
     fn leave_base(&mut self, at: u32, base_tail: &mut Option<Slot>) {

@@ -1,11 +1,41 @@
 //! What a token forgets when it becomes too long.
 
-use super::{Call, Progress, Token};
+use super::{Call, Note, Progress, Token};
 use crate::detect::finding::Gap;
 use crate::detect::leases::LeaseId;
+use crate::detect::text::{ALLOCATION, Text};
 use crate::detect::{ATTEMPTS_MAX, CALLS_MAX, OPEN_ATTEMPTS_MAX};
 
+/// Attempts, calls and verdicts that a small token has room for.
+const SMALL_MAX: usize = 4 * CALLS_MAX;
+
 impl Token {
+    /// Bytes that it takes with its lists, which keep the room that they once needed.
+    pub fn bytes(&self) -> usize {
+        let call_ids = self.calls.iter().filter_map(|call| call.id.as_ref());
+        let given = self.life.print.iter().map(|(_, who)| who);
+        let succeeded = self.life.success.iter().map(|success| &success.who);
+        let before = self.successes.iter().map(|success| &success.who);
+        let note = self.life.note.as_deref();
+        let who = given.chain(succeeded).chain(before);
+        let who = who.chain(note.map(|note| &note.who));
+        let texts = call_ids.chain(who.filter_map(|who| who.call.as_ref()));
+        let texts = texts.chain([&self.text]).chain(note.map(|note| &note.text));
+        let note = note.map_or(0, |_| size_of::<Note>() + ALLOCATION);
+        let lists = room(&self.calls)
+            + room(&self.attempts)
+            + room(&self.successes)
+            + room(&self.seen)
+            + room(&self.life.history.marks);
+        size_of::<Self>() + ALLOCATION + lists + note + texts.map(Text::heap_bytes).sum::<usize>()
+    }
+
+    /// Whether its lists have no more room than those of a token with a few calls need.
+    pub fn is_small(&self) -> bool {
+        let lengths = self.attempts.capacity() + self.calls.capacity();
+        lengths + self.life.history.marks.capacity() <= SMALL_MAX
+    }
+
     /// Whether [`Token::enforce_bounds`] may have something to do.
     pub fn is_crowded(&self) -> bool {
         self.calls.len() > CALLS_MAX || self.attempts.len() > ATTEMPTS_MAX
@@ -76,5 +106,13 @@ impl Token {
         if let Progress::Open(lease) = attempt.progress {
             close(lease);
         }
+    }
+}
+
+/// Bytes of a list.
+fn room<T>(list: &Vec<T>) -> usize {
+    match list.capacity() {
+        0 => 0,
+        capacity => capacity * size_of::<T>() + ALLOCATION,
     }
 }

@@ -18,7 +18,7 @@ use super::Refusal;
 use crate::edge::http::reply::{self, Response};
 
 /// Bytes of all large answers together.
-pub const BODIES_BYTES: usize = 16 << 20;
+pub const BODIES_BYTES: usize = 8 << 20;
 /// Bytes up to which an answer is small: as much as a connection has anyway.
 const SMALL_BYTES: u64 = 64 << 10;
 /// Bytes that one permit stands for.

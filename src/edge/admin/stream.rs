@@ -22,7 +22,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::sleep;
 
 use super::{Admin, Refusal};
-use crate::edge::findings::News;
+use crate::edge::findings::{Found, Missed, News};
 use crate::edge::http::reply::{self, Response};
 
 const CONTENT_TYPE: &str = "text/event-stream";
@@ -76,7 +76,7 @@ impl Admin {
 /// Where one reader's events come from.
 struct Feed {
     admin: Arc<Admin>,
-    missed: VecDeque<News>,
+    missed: VecDeque<Missed>,
     news: Receiver<News>,
     _permit: OwnedSemaphorePermit,
 }
@@ -96,14 +96,25 @@ impl Feed {
     }
 
     async fn event(&mut self) -> Option<String> {
-        if let Some(news) = self.missed.pop_front() {
-            return Some(self.finding(&news));
+        let mut gone = 0;
+        while let Some(missed) = self.missed.front() {
+            match self.admin.parts.findings.find(*missed) {
+                Found::News(_) if gone > 0 => break,
+                Found::News(news) => {
+                    self.missed.pop_front();
+                    return Some(self.finding(&news));
+                }
+                Found::Renewed => {}
+                Found::Gone => gone += 1,
+            }
+            self.missed.pop_front();
+        }
+        if gone > 0 {
+            return Some(lagged(gone));
         }
         match self.news.recv().await {
             Ok(news) => Some(self.finding(&news)),
-            Err(RecvError::Lagged(missed)) => {
-                Some(format!("event: lagged\ndata: {{\"missed\":{missed}}}\n\n"))
-            }
+            Err(RecvError::Lagged(missed)) => Some(lagged(missed)),
             Err(RecvError::Closed) => None,
         }
     }
@@ -115,6 +126,10 @@ impl Feed {
         let data = news.finding.json(&|token| display.show(token), true);
         format!("event: finding\nid: {id}\ndata: {data}\n\n")
     }
+}
+
+fn lagged(missed: u64) -> String {
+    format!("event: lagged\ndata: {{\"missed\":{missed}}}\n\n")
 }
 
 type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Feed)>> + Send>>;

@@ -79,11 +79,30 @@ fn a_listener_can_resume_without_gap_or_repetition() {
     }
     findings.report(Report::Confirmed(2));
     let (missed, mut news) = findings.listen(Some(3));
+    let found = |missed| match findings.find(missed) {
+        Found::News(news) => news,
+        other => panic!("{other:?}"),
+    };
+    let missed = missed.into_iter().map(found).collect::<VecDeque<_>>();
     assert_eq!(numbered(missed), [(4, 4, false), (5, 2, true)]);
     findings.report(new(5));
     assert_eq!(drain(&mut news), [(6, 5, false)]);
     assert!(findings.listen(None).0.is_empty());
-    assert_eq!(findings.listen(Some(0)).0.len(), 3);
+    let (missed, _) = findings.listen(Some(0));
+    assert_eq!(missed.len(), 3);
+    // One of them comes true, two more come, and the oldest goes.
+    findings.report(Report::Confirmed(5));
+    findings.report(new(6));
+    findings.report(new(7));
+    assert!(
+        missed
+            .iter()
+            .all(|missed| !matches!(findings.find(*missed), Found::News(_)))
+    );
+    let gone = missed
+        .iter()
+        .filter(|missed| matches!(findings.find(**missed), Found::Gone));
+    assert_eq!(gone.count(), 2);
 }
 
 /// Against a store that keeps everything, on random reports with more findings than capacity.

@@ -10,17 +10,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
+use crate::detect::finding::Lifecycle;
 use crate::detect::finding::{AttemptRecord, ProfileId, Status};
 use crate::detect::profile::{Class, profiles};
 use crate::detect::time::Timestamp;
 use crate::detect::trace::TraceContext;
 use crate::detect::verdict::Verdict;
 use crate::metrics::Metrics;
+use crate::pipeline::spans::SpanSink;
 
 /// How the collector answers its n-th request, counted from 0: status and body, or nothing at all.
 type Answer = fn(usize) -> Option<(u16, &'static [u8])>;
@@ -81,7 +82,7 @@ impl Collector {
 
 /// A running export: its channel, its counters, and how it is stopped.
 struct Rig {
-    sender: mpsc::Sender<Lifecycle>,
+    sender: SpanSink,
     counters: SpanCounters,
     stop: CancellationToken,
     task: JoinSet<()>,
@@ -120,7 +121,7 @@ impl Rig {
 
     fn start(address: &str, extra: &[(&str, &str)]) -> Self {
         let (export, counters) = Self::export(address, extra);
-        let (sender, receiver) = mpsc::channel(100);
+        let (sender, receiver) = SpanSink::new(100, 1 << 20);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(export.run(receiver, stop.clone(), GRACE));
@@ -134,7 +135,9 @@ impl Rig {
 
     async fn send(&self, lifecycles: usize) {
         for n in 0..lifecycles {
-            self.sender.send(lifecycle(n as u8)).await.unwrap();
+            while !self.sender.put(lifecycle(n as u8)) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -442,7 +445,7 @@ impl std::task::Wake for Wakes {
 #[tokio::test(start_paused = true)]
 async fn only_spans_that_wait_wake_the_export() {
     let (export, _) = Rig::export("127.0.0.1:9", &[]);
-    let (sender, receiver) = mpsc::channel(100);
+    let (sender, receiver) = SpanSink::new(100, 1 << 20);
     let mut run = pin!(export.run(receiver, CancellationToken::new(), GRACE));
     let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
     let waker = std::task::Waker::from(wakes.clone());
@@ -456,7 +459,7 @@ async fn only_spans_that_wait_wake_the_export() {
     poll();
     tokio::time::advance(Duration::from_secs(3600)).await;
     assert_eq!(poll(), 0, "nothing waits");
-    sender.try_send(lifecycle(1)).unwrap();
+    assert!(sender.put(lifecycle(1)));
     assert_eq!(poll(), 1, "a span came");
     tokio::time::advance(Duration::from_millis(60)).await;
     assert_eq!(poll(), 1, "its time is over");

@@ -10,6 +10,7 @@ use oncewatch::detect::verdict::Severity;
 use oncewatch::detect::{ConnectionId, Detector, Options, Source, Trace};
 use oncewatch::edge::ingest::framing::Lines;
 use oncewatch::metrics::Metrics;
+use oncewatch::pipeline::spans::SpanSink;
 use oncewatch::pipeline::{Pipeline, Sinks};
 use tokio::sync::mpsc;
 
@@ -32,7 +33,7 @@ struct Script {
     metrics: Arc<Metrics>,
     // Held, so that the queues fill and then drop.
     _reports: mpsc::Receiver<oncewatch::pipeline::Report>,
-    _lifecycles: mpsc::Receiver<oncewatch::detect::finding::Lifecycle>,
+    _lifecycles: mpsc::Receiver<oncewatch::pipeline::spans::Waiting>,
     now: Timestamp,
     connection: u64,
     lines: usize,
@@ -48,7 +49,7 @@ impl Script {
             hash_key: [7; 16],
         };
         let (findings, reports) = mpsc::channel(QUEUE);
-        let (spans, lifecycles) = mpsc::channel(QUEUE);
+        let (spans, lifecycles) = SpanSink::new(QUEUE, 1 << 20);
         let sinks = Sinks {
             findings,
             spans: Some(spans),

@@ -1,6 +1,10 @@
 """The sidecar itself, field by field: Pod Security "restricted", probes, volume, resources, settings."""
 
+import json
+import os
 import re
+import subprocess
+import threading
 
 import pytest
 import rendering
@@ -141,7 +145,68 @@ def test_state_is_not_kept_unless_asked_for(pod):
 
 @ALL_PODS
 def test_resources(pod):
-    assert sidecar(pod)["resources"] == {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}
+    assert sidecar(pod)["resources"] == {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "320Mi"}}
+
+
+def settings(container, directory):
+    """The container's environment as the kubelet makes it, with addresses and paths of this test's."""
+    environment = {}
+    for entry in container["env"]:
+        if "value" in entry:
+            value = entry["value"]
+            environment[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda match: environment.get(match[1], ""), value)
+    if "ONCEWATCH_STATE_DIR" in environment:
+        environment["ONCEWATCH_STATE_DIR"] = str(directory / "state")
+    return environment | {
+        "ONCEWATCH_SOCKET": str(directory / "events.sock"),
+        "ONCEWATCH_METRICS_ADDR": "127.0.0.1:0",
+        "ONCEWATCH_ADMIN_ADDR": "127.0.0.1:0",
+        "ONCEWATCH_LOG_FORMAT": "json",
+    }
+
+
+def memory_bound(arguments, environment):
+    """What the program says at its start that nothing can make it exceed."""
+    command = [os.environ["ONCEWATCH_BIN"], *arguments]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+        timer = threading.Timer(20, program.kill)
+        timer.start()
+        try:
+            lines = []
+            for line in program.stdout:
+                lines.append(line)
+                if '"ready"' in line:
+                    return json.loads(line)["memory_bound_bytes"]
+            raise AssertionError("".join(lines))
+        finally:
+            timer.cancel()
+            program.kill()
+
+
+def with_memory():
+    """Each pod, and the application chart's with state, and with spans."""
+    yield from PODS.items()
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    for what, values in {"state": {"state": {"enabled": True}}, "spans": {"env": endpoint}}.items():
+        objects = rendering.helm_objects({"oncewatch": {"sidecar": values}}, chart=rendering.APPLICATION_CHART)
+        yield what, rendering.pod_template(rendering.by_kind(objects, "Deployment")[0])
+
+
+# For the volume in memory, and the kernel's share.
+BESIDES_THE_PROGRAM = 16 << 20
+
+
+WITH_MEMORY = dict(with_memory())
+
+
+@pytest.mark.parametrize(("what", "pod"), WITH_MEMORY.items(), ids=WITH_MEMORY.keys())
+def test_memory_limit_is_above_what_clients_can_make_the_sidecar_take(what, pod, tmp_path):
+    container = sidecar(pod)
+    environment = settings(container, tmp_path)
+    assert ("ONCEWATCH_STATE_DIR" in environment) == (what == "state")
+    bound = memory_bound(container["args"], environment)
+    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) << 20
+    assert bound + BESIDES_THE_PROGRAM <= limit, f"{bound >> 20} MiB"
 
 
 @ALL_PODS

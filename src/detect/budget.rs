@@ -1,0 +1,174 @@
+//! What tokens may take beyond their places in the tables: a limit for each kind of it, for all tables
+//! together, so that what a hostile sender makes of a token is bounded in bytes and not only in number.
+//!
+//! A plain token has all in its place, but for a lease while its attempt is open and a place among the
+//! undecided. Who retries is written into a few cells; a token with many attempts, or with something to
+//! hand out for a span, stays whole. Limits are far above what honest senders need: beyond one, those
+//! that have what is scarce go, as from a full table: the one seen longest ago of the table that has
+//! most of it. A token that has none of it stays, so that large tokens push out each other.
+
+use super::finding::{ProfileId, Verdicts};
+use super::key::Key;
+use super::names::{Cursor, Work};
+use super::profile::Profile;
+use super::table::{Burden, Removed, Slot, Table};
+use super::{Detector, OPEN_ATTEMPTS_MAX};
+
+/// The limits that follow from the capacities of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open attempts.
+    pub leases: usize,
+    /// Tokens in flight or of unknown outcome.
+    pub undecided: usize,
+    /// Of these, those whose request is undecided under other tokens, too.
+    pub several: usize,
+    /// Bytes of cells: two full tables of tokens with eight calls, 352 bytes each, and a little.
+    pub long: usize,
+    /// Bytes of whole tokens.
+    pub whole: usize,
+    /// Bytes of names.
+    pub names: usize,
+    /// Lifecycles of a profile that wait to be handed out.
+    pub settling: usize,
+}
+
+impl Limits {
+    /// For tables of these profiles.
+    pub fn of(profiles: &[Profile]) -> Self {
+        let capacities = || profiles.iter().map(|profile| profile.capacity);
+        let largest = capacities().max().unwrap_or_default();
+        let all = capacities().fold(0, usize::saturating_add);
+        let leases = largest.saturating_mul(2).max(4096);
+        Self {
+            leases: leases.min(all.saturating_mul(OPEN_ATTEMPTS_MAX + 1)),
+            undecided: leases.min(all),
+            several: (largest / 4).max(1024),
+            long: largest.saturating_mul(720).max(4 << 20),
+            whole: largest.saturating_mul(128).max(4 << 20),
+            names: all.saturating_mul(28).saturating_add(2 << 20),
+            settling: (largest / 4).max(1024),
+        }
+    }
+}
+
+/// Tokens whose names are looked at in one step, and in one that has to make haste.
+const NAMED_MAX: u32 = 64;
+pub const NAMED_URGENT_MAX: u32 = 1024;
+
+impl Detector {
+    /// Whether another open attempt of an undecided token is within the limits.
+    pub(super) fn has_room(&self) -> bool {
+        self.context.leases.len() < self.limits.leases
+            && self.undecided.len() < self.limits.undecided
+    }
+
+    /// Brings what tokens take back below its limits; the token `but` is the one that was judged.
+    pub(super) fn enforce_limits(&mut self, but: Key, out: &mut Verdicts) {
+        while let Some((id, removed)) = self.shed(but) {
+            self.remove(id, removed, out);
+        }
+    }
+
+    /// Removes a token that has what is scarce, if anything is.
+    pub(super) fn shed(&mut self, but: Key) -> Option<(ProfileId, Removed)> {
+        if self.context.leases.len() > self.limits.leases {
+            return self.shed_open(but);
+        }
+        let (id, slot) = self.oldest_of_scarce()?;
+        let table = self.tables[id.0].as_mut()?;
+        Some((id, table.evict(slot, &mut self.packer)))
+    }
+
+    /// The token that has to go for what it has besides open attempts.
+    pub(super) fn oldest_of_scarce(&mut self) -> Option<(ProfileId, Slot)> {
+        let held = self.packer.held();
+        let burden = if self.undecided.len() > self.limits.undecided {
+            Burden::Undecided
+        } else if held.long > self.limits.long {
+            Burden::Long
+        } else if held.whole > self.limits.whole {
+            Burden::Whole
+        } else {
+            return None;
+        };
+        let tables = self.tables.iter_mut().enumerate();
+        let tables = tables.filter_map(|(id, table)| Some((ProfileId(id), table.as_mut()?)));
+        let (id, table) = tables.max_by_key(|(_, table)| table.burden(burden))?;
+        Some((id, table.oldest_with(burden)?))
+    }
+
+    /// Removes the token whose attempt is open for longest.
+    fn shed_open(&mut self, but: Key) -> Option<(ProfileId, Removed)> {
+        let id = self.context.leases.first_of_most(but)?;
+        let lease = self.context.leases.get(id);
+        // Whatever its token knows of it.
+        self.context.leases.close(id);
+        let table = self.tables[lease.profile.0].as_mut()?;
+        let slot = table.held_at(lease.key)?;
+        Some((lease.profile, table.evict(slot, &mut self.packer)))
+    }
+
+    /// A step towards forgetting the names that no token uses any more.
+    pub(super) fn sweep_names(&mut self, out: &mut Verdicts) {
+        let (from, forget) = match self.context.names.sweep_some() {
+            Work::None => return,
+            Work::Mark(from) => (from, false),
+            Work::Forget(from) => (from, true),
+        };
+        let next = |table: usize| Cursor { table, slot: 0 };
+        let go_on = match self.tables.get(from.table).map(Option::as_ref) {
+            None => None,
+            Some(Some(table)) if from.slot < table.end() => {
+                let urgent = self.context.names.is_urgent();
+                let max = if urgent { NAMED_URGENT_MAX } else { NAMED_MAX };
+                if forget {
+                    self.forget_named(from, max, out);
+                } else {
+                    self.mark_named(from, max);
+                }
+                Some(Cursor {
+                    slot: from.slot.saturating_add(max),
+                    ..from
+                })
+            }
+            Some(_) => Some(next(from.table + 1)),
+        };
+        self.context.names.go_on(go_on);
+    }
+
+    fn mark_named(&mut self, from: Cursor, max: u32) {
+        let Some(table) = &self.tables[from.table] else {
+            return;
+        };
+        let names = &mut self.context.names;
+        for token in table.some(from.slot, max) {
+            let (seen, spot) = (token.last_seen(), (from.table as u16, token.slot.after()));
+            token.mark_names(&self.packer, &mut |name| names.mark(name, spot, seen));
+        }
+    }
+
+    /// Forgets some of the tokens whose names have to go.
+    fn forget_named(&mut self, from: Cursor, max: u32, out: &mut Verdicts) {
+        let id = ProfileId(from.table);
+        let end = self.tables[id.0].as_ref().map_or(0, Table::end);
+        for at in from.slot..end.min(from.slot.saturating_add(max)) {
+            let Some(table) = &mut self.tables[id.0] else {
+                return;
+            };
+            let Some(token) = table.some(at, 1).next() else {
+                continue;
+            };
+            let (mut goes, names) = (false, &self.context.names);
+            token.mark_names(&self.packer, &mut |name| goes |= names.has_to_go(name));
+            if goes {
+                let slot = token.slot;
+                let removed = table.evict(slot, &mut self.packer);
+                self.remove(id, removed, out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! What a smaller capacity or smaller limits leave no room for.
+
+use super::Begun;
+use crate::detect::Detector;
+use crate::detect::finding::Verdicts;
+use crate::detect::key::Key;
+
+impl Begun {
+    /// Forgets what is beyond the limits of what tokens may take besides their places.
+    pub(super) fn enforce_limits(&mut self) {
+        while let Some((id, slot)) = self.detector.oldest_of_scarce() {
+            let Detector { tables, packer, .. } = &mut self.detector;
+            if let Some(table) = &mut tables[id.0] {
+                self.without_room.insert(table.identity(slot).0);
+                table.forget_at(slot, &mut self.base_tails[id.0], packer);
+            }
+        }
+    }
+
+    /// The same for leases and places among the undecided, when all are known.
+    pub(super) fn enforce_last_limits(&mut self) {
+        let mut out = Verdicts::default();
+        while let Some((id, removed)) = self.detector.shed(Key::default()) {
+            self.detector.remove(id, removed, &mut out);
+            out.clear();
+            self.lost.without_room += 1;
+        }
+    }
+}
