@@ -440,6 +440,23 @@ fn files_stay_short() {
 }
 
 #[test]
+fn every_package_carries_the_licence() {
+    let licence = fs::read_to_string(root().join("LICENSE")).unwrap();
+    let places = [
+        "python",
+        "node",
+        "go",
+        "rust",
+        "java/src/main/resources/META-INF",
+    ];
+    for place in places {
+        let path = root().join("clients").join(place).join("LICENSE");
+        let copy = fs::read_to_string(&path).unwrap_or_default();
+        assert!(copy == licence, "{} is not LICENSE", path.display());
+    }
+}
+
+#[test]
 fn the_top_level_is_the_house() {
     let ignored = fs::read_to_string(root().join(".gitignore")).unwrap();
     let ignored: Vec<_> = ignored.lines().map(|line| line.trim_matches('/')).collect();
