@@ -20,6 +20,8 @@ use crate::detect::Source;
 
 /// Longest datagram that is taken whole, unless one line may be longer.
 const DATAGRAM_BYTES: usize = 64 * 1024;
+/// Bytes after which no other datagram is taken with those that are there.
+const TOGETHER_BYTES: usize = 16 * 1024;
 /// Datagrams that are taken together; after them the thread looks at its timers.
 const DATAGRAMS_PER_TURN: usize = 64;
 /// Datagrams that wait at most, from all senders together, unless the system says otherwise.
@@ -27,9 +29,9 @@ const QUEUE_USUAL: usize = 10;
 /// Pause after a receive that failed for a reason of the system's.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes of the room for datagrams that are taken together: for the longest and some usual ones.
+/// Bytes of the room for datagrams that are taken together: for some usual ones, and the longest.
 pub(super) fn bytes(line_bytes_max: usize) -> usize {
-    2 * (line_bytes_max.max(DATAGRAM_BYTES) + 1)
+    TOGETHER_BYTES + line_bytes_max.max(DATAGRAM_BYTES) + 1
 }
 
 /// Receives until `shutdown`, and then what is there already.
