@@ -53,6 +53,7 @@ def cases(programs: dict) -> list[Case]:
 
     found = [
         Case("oncewatch", "oncewatch", "stream", Sidecar),
+        Case("floor", "oncewatch", "stream", Floor),
         Case("statsd_exporter", "statsd", "TCP", statsd(False)),
         Case("statsd_exporter", "statsd-counter", "TCP", statsd(False)),
         Case("otelcol", "statsd", "TCP", otel(False)),
@@ -102,11 +103,11 @@ def measure(bench, case: Case) -> Measured:
     return measured
 
 
-def own(case: Case, results: dict[Case, list[Measured]]) -> list[Measured]:
-    """What oncewatch is compared with: the same rate, and datagrams with datagrams unless the rate decides."""
+def own(case: Case, results: dict[Case, list[Measured]], program: str = "oncewatch") -> list[Measured] | None:
+    """What it is compared with: the same rate, and datagrams with datagrams unless the rate decides."""
     kind = "datagram" if case.transport == "datagram" and not case.rate else "stream"
-    wanted = [c for c in results if c.program == "oncewatch" and c.rate == case.rate and c.transport == kind]
-    return results[wanted[0]]
+    wanted = [c for c in results if c.program == program and c.rate == case.rate and c.transport == kind]
+    return results[wanted[0]] if wanted else None
 
 
 def add(bench, case: Case, runs: list[Measured], results: dict[Case, list[Measured]]) -> None:
@@ -118,9 +119,9 @@ def add(bench, case: Case, runs: list[Measured], results: dict[Case, list[Measur
     if case.program == "oncewatch":
         return
     ratios = times(runs, own(case, results))
-    floors = [c for c in results if c.program == "floor" and (c.transport, c.rate) == (case.transport, case.rate)]
-    floor = times(runs, results[floors[0]]) if floors else None
-    bench.report.add("peers", f"{case}: CPU, times oncewatch's", ratios, "×", goal(case), floor)
+    floor = own(case, results, "floor")
+    floors = floor and times(runs, floor)
+    bench.report.add("peers", f"{case}: CPU, times oncewatch's", ratios, "×", goal(case), floors)
 
 
 def times(runs: list[Measured], others: list[Measured]) -> list[float]:
