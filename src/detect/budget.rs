@@ -54,6 +54,19 @@ impl Limits {
             settling: (largest / 4).max(1024),
         }
     }
+
+    /// None: where nobody else sends, tokens are bounded by the capacities alone.
+    pub fn none() -> Self {
+        Self {
+            leases: usize::MAX,
+            undecided: usize::MAX,
+            several: usize::MAX,
+            long: usize::MAX,
+            whole: usize::MAX,
+            names: usize::MAX,
+            settling: usize::MAX,
+        }
+    }
 }
 
 impl Detector {

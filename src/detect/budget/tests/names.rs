@@ -111,3 +111,40 @@ fn names_that_nobody_else_uses_go_with_their_tokens() {
     assert!(least < 2800 && least > 1500, "{least}");
     assert!(gaps(&out) > 20_000);
 }
+
+/// How many tokens go for these lines.
+fn lost(detector: &mut Detector, lines: impl Iterator<Item = String>) -> usize {
+    let mut out = Verdicts::default();
+    let mut gone = 0;
+    for line in lines {
+        judge(detector, &line, 1, &mut out);
+        gone += gaps(&out);
+        out.clear();
+    }
+    gone
+}
+
+#[test]
+fn a_recording_meets_no_limit_but_capacity() {
+    const CAPACITY: usize = 6000;
+    let mut recorded = Detector::for_recordings(profiles(CAPACITY), options(Trace::Off));
+    let mut live = detector(CAPACITY, Trace::Off);
+    let names = || (0..CAPACITY).map(invented);
+    assert_eq!(lost(&mut recorded, names()), 0);
+    assert!(lost(&mut live, names()) > 0);
+    let of_one_request = || {
+        (0..2000).map(|n| {
+            format!(
+                "{{\"v\":1,\"type\":\"attempt_start\",\"api\":\"{}\",\"token\":\"open-{n}\",\
+                 \"call\":\"1\",\"client\":\"a\",\"fp\":\"f\"}}",
+                APIS[0]
+            )
+        })
+    };
+    assert_eq!(lost(&mut recorded, of_one_request()), 0);
+    assert!(lost(&mut live, of_one_request()) > 0);
+    let large = || (0..450).flat_map(largest);
+    assert_eq!(lost(&mut recorded, large()), 0);
+    assert!(lost(&mut live, large()) > 0);
+    assert_eq!(recorded.token_count(), CAPACITY + 2000 + 450);
+}
