@@ -174,6 +174,17 @@ impl Detector {
     /// `profiles` must contain one named `default`, which judges APIs without a profile; if it
     /// does not, the last one takes its place. There must be at least one.
     pub fn new(profiles: Vec<Profile>, options: Options) -> Self {
+        let limits = Limits::of(&profiles);
+        Self::with_limits(profiles, options, limits)
+    }
+
+    /// One whose memory nothing bounds but the capacities of its profiles, for input that was there
+    /// before: nobody can add to it.
+    pub fn for_recordings(profiles: Vec<Profile>, options: Options) -> Self {
+        Self::with_limits(profiles, options, Limits::none())
+    }
+
+    fn with_limits(profiles: Vec<Profile>, options: Options, limits: Limits) -> Self {
         let ids = profiles
             .iter()
             .enumerate()
@@ -181,7 +192,8 @@ impl Detector {
         let by_name: HashMap<_, _> = ids.collect();
         let last = ProfileId(profiles.len().saturating_sub(1));
         let default = by_name.get(profile::DEFAULT).copied().unwrap_or(last);
-        let limits = Limits::of(&profiles);
+        // For so many it is made; it grows beyond.
+        let undecided = Limits::of(&profiles).undecided;
         let context = Context {
             options,
             names: Names::new(limits.names),
@@ -208,7 +220,7 @@ impl Detector {
             shortest,
             tables: (0..profiles).map(|_| None).collect(),
             packer: Packer::new(),
-            undecided: Undecided::new(limits.undecided, limits.several),
+            undecided: Undecided::new(undecided, limits.several),
             limits,
             reported_fresh: ReportedFresh::new(),
             settling: (0..profiles).map(|_| VecDeque::new()).collect(),

@@ -87,7 +87,7 @@ pub fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), F
     }
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     let mut judge = Judge {
-        detector: Detector::new(settings.profiles, options(arguments.min_severity)?),
+        detector: Detector::for_recordings(settings.profiles, options(arguments.min_severity)?),
         out: Verdicts::default(),
         tally: Tally::default(),
         report: match arguments.format {

@@ -90,7 +90,7 @@ mod tests {
         let parts = parts(&settings, None);
         let bound = memory(&settings, None);
         assert!(
-            (128 << 20..256 << 20).contains(&bound),
+            (128 << 20..288 << 20).contains(&bound),
             "{bound}: {parts:?}"
         );
         // None of them is there for nothing.

@@ -27,7 +27,8 @@ pub struct Limits {
     pub long: usize,
     /// Bytes of whole tokens.
     pub whole: usize,
-    /// Bytes of names.
+    /// Bytes of names. Half of it is for those that tokens use: for each token of the largest table a
+    /// client of its own, with a name of 112 bytes, and a few for the others.
     pub names: usize,
     /// Lifecycles of a profile that wait to be handed out.
     pub settling: usize,
@@ -46,15 +47,27 @@ impl Limits {
             several: (largest / 4).max(1024),
             long: largest.saturating_mul(720).max(4 << 20),
             whole: largest.saturating_mul(128).max(4 << 20),
-            names: all.saturating_mul(28).saturating_add(2 << 20),
+            names: largest
+                .saturating_mul(384)
+                .saturating_add(all.saturating_mul(8))
+                .saturating_add(2 << 20),
             settling: (largest / 4).max(1024),
         }
     }
-}
 
-/// Tokens whose names are looked at in one step, and in one that has to make haste.
-const NAMED_MAX: u32 = 64;
-pub const NAMED_URGENT_MAX: u32 = 1024;
+    /// None: where nobody else sends, tokens are bounded by the capacities alone.
+    pub fn none() -> Self {
+        Self {
+            leases: usize::MAX,
+            undecided: usize::MAX,
+            several: usize::MAX,
+            long: usize::MAX,
+            whole: usize::MAX,
+            names: usize::MAX,
+            settling: usize::MAX,
+        }
+    }
+}
 
 impl Detector {
     /// Whether another open attempt of an undecided token is within the limits.
@@ -111,62 +124,77 @@ impl Detector {
 
     /// A step towards forgetting the names that no token uses any more.
     pub(super) fn sweep_names(&mut self, out: &mut Verdicts) {
-        let (from, forget) = match self.context.names.sweep_some() {
-            Work::None => return,
-            Work::Mark(from) => (from, false),
-            Work::Forget(from) => (from, true),
-        };
-        let next = |table: usize| Cursor { table, slot: 0 };
-        let go_on = match self.tables.get(from.table).map(Option::as_ref) {
-            None => None,
-            Some(Some(table)) if from.slot < table.end() => {
-                let urgent = self.context.names.is_urgent();
-                let max = if urgent { NAMED_URGENT_MAX } else { NAMED_MAX };
-                if forget {
-                    self.forget_named(from, max, out);
-                } else {
-                    self.mark_named(from, max);
+        let slots = |table: &Table| table.end() as usize;
+        let tokens = self.tables.iter().flatten().map(slots).sum();
+        let mut left = self.context.names.pace(tokens);
+        while left > 0 {
+            let (from, forget) = match self.context.names.sweep_some(&mut left) {
+                Work::None => return,
+                Work::Mark(from) => (from, false),
+                Work::Forget(from) => (from, true),
+            };
+            let end = match self.tables.get(from.table) {
+                None => {
+                    self.context.names.go_on(None);
+                    continue;
                 }
-                Some(Cursor {
-                    slot: from.slot.saturating_add(max),
-                    ..from
-                })
-            }
-            Some(_) => Some(next(from.table + 1)),
-        };
-        self.context.names.go_on(go_on);
-    }
-
-    fn mark_named(&mut self, from: Cursor, max: u32) {
-        let Some(table) = &self.tables[from.table] else {
-            return;
-        };
-        let names = &mut self.context.names;
-        for token in table.some(from.slot, max) {
-            let (seen, spot) = (token.last_seen(), (from.table as u16, token.slot.after()));
-            token.mark_names(&self.packer, &mut |name| names.mark(name, spot, seen));
+                Some(table) => table.as_ref().map_or(0, Table::end),
+            };
+            let max = left.min(end.saturating_sub(from.slot));
+            let next = if max == 0 {
+                Cursor {
+                    table: from.table + 1,
+                    slot: 0,
+                }
+            } else if forget {
+                self.forget_named(from, max, out)
+            } else {
+                self.mark_named(from, max)
+            };
+            self.context.names.go_on(Some(next));
+            // The step to another table is one, too.
+            left -= max.max(1);
         }
     }
 
-    /// Forgets some of the tokens whose names have to go.
-    fn forget_named(&mut self, from: Cursor, max: u32, out: &mut Verdicts) {
+    /// Marks the names of some tokens; returns where to go on.
+    fn mark_named(&mut self, from: Cursor, max: u32) -> Cursor {
+        let next = Cursor {
+            slot: from.slot + max,
+            ..from
+        };
+        let Some(table) = &self.tables[from.table] else {
+            return next;
+        };
+        let names = &mut self.context.names;
+        for token in table.some(from.slot, max) {
+            let seen = token.last_seen();
+            names.show_next();
+            token.mark_names(&mut self.packer, &mut |name| names.mark(name, seen));
+        }
+        next
+    }
+
+    /// Forgets some of the tokens whose names have to go; returns where to go on.
+    fn forget_named(&mut self, from: Cursor, max: u32, out: &mut Verdicts) -> Cursor {
         let id = ProfileId(from.table);
-        let end = self.tables[id.0].as_ref().map_or(0, Table::end);
-        for at in from.slot..end.min(from.slot.saturating_add(max)) {
+        let end = from.slot + max;
+        for at in from.slot..end {
             let Some(table) = &mut self.tables[id.0] else {
-                return;
+                break;
             };
             let Some(token) = table.some(at, 1).next() else {
                 continue;
             };
             let (mut goes, names) = (false, &self.context.names);
-            token.mark_names(&self.packer, &mut |name| goes |= names.has_to_go(name));
+            token.mark_names(&mut self.packer, &mut |name| goes |= names.has_to_go(name));
             if goes {
                 let slot = token.slot;
                 let removed = table.evict(slot, &mut self.packer);
                 self.remove(id, removed, out);
             }
         }
+        Cursor { slot: end, ..from }
     }
 }
 

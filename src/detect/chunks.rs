@@ -40,6 +40,14 @@ impl<T> Chunks<T> {
         self.len
     }
 
+    pub fn get(&self, at: u32) -> Option<&T> {
+        (at < self.len).then(|| &self[at])
+    }
+
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut T> {
+        (at < self.len).then(|| &mut self[at])
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
     }

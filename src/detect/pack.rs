@@ -197,11 +197,19 @@ impl Packer {
         }
     }
 
-    /// Calls `mark` with every name that a packed token uses.
-    pub fn mark_names(&self, packed: &Packed, mark: &mut dyn FnMut(NameId)) {
+    /// Calls `mark` with every name that a packed token uses, some of them more than once.
+    pub fn mark_names(&mut self, packed: &Packed, mark: &mut dyn FnMut(NameId)) {
         match packed {
             Packed::Plain(plain) => plain.mark_names(mark),
-            packed => self.look(packed, Timestamp::default(), |token| token.mark_names(mark)),
+            Packed::Whole(token) => token.mark_names(mark),
+            Packed::Long(kept) => {
+                let mut token = self.blank();
+                self.cells.read(kept, &mut self.buffer);
+                long::read(&self.buffer, Timestamp::default(), &mut token);
+                token.mark_names(mark);
+                self.recycle(token);
+            }
+            Packed::Out(_) => {}
         }
     }
 }

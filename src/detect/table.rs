@@ -383,7 +383,7 @@ impl Glimpse<'_> {
     }
 
     /// Calls `mark` with every name it uses.
-    pub fn mark_names(&self, packer: &Packer, mark: &mut dyn FnMut(NameId)) {
+    pub fn mark_names(&self, packer: &mut Packer, mark: &mut dyn FnMut(NameId)) {
         packer.mark_names(&self.node.token, mark);
     }
 }

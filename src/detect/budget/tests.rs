@@ -11,6 +11,8 @@ use crate::detect::undecided::Undecided;
 use crate::detect::verdict::Severity;
 use crate::detect::{ConnectionId, Options, Source, Trace, profile};
 
+mod names;
+
 const APIS: [&str; 3] = ["dynamodb.TransactWriteItems", "http", "other"];
 
 fn profiles(capacity: usize) -> Vec<Profile> {
@@ -75,8 +77,8 @@ fn check(detector: &Detector, what: &str) {
         .flatten()
         .flat_map(|table| table.some(0, u32::MAX))
     {
-        token.mark_names(&detector.packer, &mut |name| {
-            assert!(names.holds(name), "{what}")
+        token.look(&detector.packer, |token| {
+            token.mark_names(&mut |name| assert!(names.holds(name), "{what}"));
         });
     }
 }
@@ -276,44 +278,6 @@ fn two_full_tables_of_tokens_with_eight_calls_meet_no_limit() {
     let held = detector.packer.held().long;
     assert!(held > detector.limits.long / 2, "{held}");
     check(&detector, "full");
-}
-
-#[test]
-fn names_that_nobody_else_uses_go_with_their_tokens() {
-    let mut detector = detector(3000, Trace::All);
-    let mut out = Verdicts::default();
-    let mut most = 0;
-    let mut sent = 0;
-    for n in 0..30_000 {
-        let (client, scope, error) = (n, n / 2, n / 3);
-        let line = format!(
-            "{{\"v\":1,\"type\":\"attempt_end\",\"api\":\"api-{n:0>124}\",\"token\":\"{}\",\
-             \"outcome\":\"error\",\"error\":\"{error:0>128}\",\"client\":\"{client:0>128}\",\
-             \"scope\":\"{scope:0>256}\"}}",
-            n % 5000
-        );
-        judge(&mut detector, &line, n, &mut out);
-        if n % 50 == 0 {
-            // The last one long before the end.
-            if n < 15_000 {
-                judge(&mut detector, &small(n as usize, "http"), n, &mut out);
-                sent += 1;
-            }
-        }
-        most = most.max(detector.context.names.bytes());
-        if n % 500 == 0 {
-            check(&detector, &format!("event {n}"));
-        }
-        out.settled.clear();
-    }
-    let limit = detector.limits.names;
-    assert!(most > limit / 4 && most <= limit, "{most} of {limit}");
-    let http = detector.profile_of("http");
-    assert_eq!(detector.counts(http).iter().sum::<usize>(), sent);
-    let other = detector.profile_of("another");
-    let kept = detector.counts(other).iter().sum::<usize>();
-    assert!(kept < 3000 && kept > 300, "{kept}");
-    assert!(gaps(&out) > 20_000);
 }
 
 #[test]

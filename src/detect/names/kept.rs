@@ -1,10 +1,13 @@
 //! The names as they are written down, and made again from that.
 
-use super::{NameId, Names, Sort, Used, name_bytes};
+use std::hash::BuildHasher;
+
+use super::sweep::begin_max;
+use super::{Entry, NameId, Names, Sort, Used};
 
 /// Numbers of names that are taken over: a forged one must not cost memory, and the clients of a pod are
 /// far fewer.
-const NUMBER_MAX: usize = 1 << 20;
+const NUMBER_MAX: u32 = 1 << 20;
 
 impl Names {
     /// Notes from now on which names are new.
@@ -22,7 +25,8 @@ impl Names {
     pub fn take_news(&mut self, tell: &mut dyn FnMut(NameId, &str)) {
         for names in &mut self.sorts {
             for id in names.news.drain(..) {
-                tell(id, names.names[id.number()].as_deref().unwrap_or_default());
+                let name = names.entries[id.number()].name.as_deref();
+                tell(id, name.unwrap_or_default());
             }
         }
     }
@@ -36,59 +40,60 @@ impl Names {
         max: usize,
         tell: &mut dyn FnMut(NameId, &str),
     ) -> Option<usize> {
-        let names = &self.sorts[sort as usize].names;
-        let end = names.len().min(from + max);
-        for (number, name) in (from..end).zip(&names[from.min(end)..end]) {
-            if let Some(name) = name {
+        let names = &self.sorts[sort as usize];
+        let range = names.range(from, max);
+        let end = range.end;
+        for number in range {
+            if let Some(name) = &names.entries[number].name {
                 tell(NameId::new(sort, number), name);
             }
         }
-        (end < names.len()).then_some(end)
+        (end < names.entries.len()).then_some(end as usize)
     }
 
     /// Takes over a name that was written down, in place of one with the same id. Those with a number
     /// beyond all bounds are left out, and whoever uses them is without a name.
     pub fn restore(&mut self, id: NameId, name: &str) {
-        let names = &mut self.sorts[id.sort()];
+        let entries = &mut self.sorts[id.sort()].entries;
         if id.number() < NUMBER_MAX {
-            let length = names.names.len().max(id.number() + 1);
-            names.names.resize(length, None);
-            names.names[id.number()] = Some(name.into());
+            while entries.len() <= id.number() {
+                entries.push(Entry {
+                    name: None,
+                    used: Used::NOT,
+                });
+            }
+            entries[id.number()].name = Some(name.into());
         }
     }
 
     /// Whether there is a name with this id.
     pub fn holds(&self, id: NameId) -> bool {
-        let name = self.sorts[id.sort()].names.get(id.number());
-        name.is_some_and(Option::is_some)
+        let entry = self.sorts[id.sort()].entries.get(id.number());
+        entry.is_some_and(|entry| entry.name.is_some())
     }
 
     /// Says that a restored name is in use.
     pub fn keep(&mut self, id: NameId) {
-        let names = &mut self.sorts[id.sort()];
-        names.used.resize(names.names.len(), Used::Not);
-        names.used[id.number()] = Used::Anew;
+        let entry = self.sorts[id.sort()].entries.get_mut(id.number());
+        entry.into_iter().for_each(|entry| entry.used = Used::ANEW);
     }
 
     /// Forgets the restored names that are not in use, and is then as if all had been interned.
     pub fn restored(&mut self) {
-        for (sort, names) in [Sort::Space, Sort::Sender].into_iter().zip(&mut self.sorts) {
-            names.used.resize(names.names.len(), Used::Not);
-            for number in 0..names.names.len() {
-                let id = NameId::new(sort, number);
-                match &names.names[number] {
-                    Some(name) if names.used[number] != Used::Not => {
-                        names.bytes += name_bytes(name.len());
-                        names.ids.insert(name.clone(), id);
+        for names in &mut self.sorts {
+            for number in 0..names.entries.len() {
+                let entry = &mut names.entries[number];
+                match entry.name.as_deref() {
+                    Some(name) if entry.used == Used::ANEW => {
+                        let hash = self.hasher.hash_one(name);
+                        entry.used = Used::NOT;
+                        names.list(number, hash, &self.hasher);
                     }
-                    _ => {
-                        names.names[number] = None;
-                        names.free.push(id);
-                    }
+                    _ => names.vacate(number),
                 }
             }
         }
         let doubled = self.sweep_at.max(2 * self.bytes());
-        self.sweep_at = doubled.min(self.bytes_max / 2);
+        self.sweep_at = doubled.min(begin_max(self.bytes_max));
     }
 }

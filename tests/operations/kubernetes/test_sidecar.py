@@ -145,7 +145,7 @@ def test_state_is_not_kept_unless_asked_for(pod):
 
 @ALL_PODS
 def test_resources(pod):
-    assert sidecar(pod)["resources"] == {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "320Mi"}}
+    assert sidecar(pod)["resources"] == {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "352Mi"}}
 
 
 def settings(container, directory):
