@@ -30,6 +30,8 @@ pub struct Lost {
     pub without_room: u64,
     /// Tokens whose names are missing.
     pub without_name: u64,
+    /// Tokens that are known, but not found by their request: too many others have that one.
+    pub without_place: u64,
 }
 
 /// How far the lines of a client's session were read.
@@ -395,7 +397,7 @@ impl Begun {
             ..
         } = &mut self.detector;
         let mut open: Vec<Open> = Vec::new();
-        let mut used = Vec::new();
+        let (mut used, mut without_place) = (Vec::new(), Vec::new());
         for (number, table) in tables.iter_mut().enumerate() {
             let Some(table) = table else { continue };
             let deadline = context.now + context.profiles[number].lease;
@@ -425,14 +427,16 @@ impl Begun {
                 }
                 used.iter().for_each(|name| context.names.keep(*name));
                 let (key, _) = table.identity(slot);
-                if let Some(place) = place {
-                    undecided.insert(place, key);
-                }
+                without_place.extend(place.and_then(|place| undecided.insert(place, key)));
                 if table.waits_for_span(slot) {
                     settling[number].push_back((deadline, key));
                 }
             }
         }
+        self.lost.without_place += without_place.len() as u64;
+        without_place
+            .into_iter()
+            .for_each(|token| self.detector.displace(token));
         open.sort_unstable();
         open
     }

@@ -8,7 +8,9 @@ use crate::detect::key::Key;
 impl Begun {
     /// Forgets what is beyond the limits of what tokens may take besides their places.
     pub(super) fn enforce_limits(&mut self) {
-        while let Some((id, slot)) = self.detector.oldest_of_scarce() {
+        while let Some(burden) = self.detector.scarce()
+            && let Some((id, slot)) = self.detector.oldest_with(burden)
+        {
             let Detector { tables, packer, .. } = &mut self.detector;
             if let Some(table) = &mut tables[id.0] {
                 self.without_room.insert(table.identity(slot).0);
