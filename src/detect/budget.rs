@@ -4,7 +4,8 @@
 //! A plain token has all in its place, but for a lease while its attempt is open and a place among the
 //! undecided, if its request is known. Who retries is written into a few cells; a token with many
 //! attempts, or with something to hand out for a span, stays whole. Limits are far above what honest
-//! senders need. Beyond one, those that have what
+//! senders need. If whole tokens are beyond theirs, what waits to be handed out is handed out first, the
+//! longest waiting first, after which its token needs no more than a few cells. Then those that have what
 //! is scarce go, as from a full table: the one seen longest ago of the table that has most of it, whoever
 //! sent it. So large tokens push out each other, and what honest senders left that is of the same kind,
 //! in the same table and older; a token that has none of what is scarce stays.
@@ -68,7 +69,14 @@ impl Detector {
 
     /// Brings what tokens take back below its limits; the token `but` is the one that was judged.
     pub(super) fn enforce_limits(&mut self, but: Key, out: &mut Verdicts) {
-        while let Some((id, removed)) = self.shed(but) {
+        loop {
+            // A token that waits for its span is packed again when that is handed out.
+            if self.packer.held().whole > self.limits.whole && self.settle_first(out) {
+                continue;
+            }
+            let Some((id, removed)) = self.shed(but) else {
+                return;
+            };
             self.remove(id, removed, out);
         }
     }

@@ -144,13 +144,28 @@ impl Detector {
         {
             *left -= 1;
             self.settle_now(id, key, deadline, out);
+            self.enforce_limits(key, out);
         }
         let first = self.settling[id.0].front();
         first.is_none_or(|(deadline, _)| *deadline > now)
     }
 
+    /// Hands out, as it is, the first of the lifecycles that wait for that; returns whether one did.
+    pub(super) fn settle_first(&mut self, out: &mut Verdicts) -> bool {
+        let queues = self.settling.iter().enumerate();
+        let first = queues.filter_map(|(id, queue)| Some((*queue.front()?, ProfileId(id))));
+        let first = first.min_by_key(|((deadline, _), _)| *deadline);
+        let Some(((_, key), id)) = first else {
+            return false;
+        };
+        self.settling[id.0].pop_front();
+        self.settle_now(id, key, self.context.now, out);
+        true
+    }
+
+    /// Whoever calls it sees to the limits: it is also a part of that.
     fn settle_now(&mut self, id: ProfileId, key: Key, end: Timestamp, out: &mut Verdicts) {
-        self.with_token(id, key, out, |judge, token| {
+        self.change_token(id, key, out, |judge, token| {
             token.life.history.queued = false;
             if token.status == Status::Unknown {
                 judge.hand_out(token, end);

@@ -1,6 +1,7 @@
 //! Which token goes for what is scarce, how it is found, and what is done before one goes.
 
 use super::*;
+use crate::detect::finding::Lifecycle;
 use crate::detect::journal::Lost;
 use crate::detect::key::Keys;
 use crate::detect::verdict::Verdict;
@@ -127,6 +128,68 @@ fn the_oldest_is_the_one_that_a_look_at_all_finds() {
             out.clear();
         }
         assert!(found.iter().all(|found| *found > 100), "{found:?}");
+    }
+}
+
+/// A minute at 200 tokens a second whose outcomes are unknown, and then a while in which all are handed
+/// out. Returns these, by token, and how many tokens were pushed out.
+fn outage(detector: &mut Detector) -> (Vec<Lifecycle>, usize) {
+    let (mut out, mut lifecycles, mut evicted) = (Verdicts::default(), Vec::new(), 0);
+    let in_progress = ",\"outcome\":\"error\",\"error\":\"TransactionInProgressException\"";
+    for n in 0..12_000 {
+        let at = 1_000_000 + n as i64 * 5;
+        let token = format!("6b8f0c4e-1d2a-4f3b-9c5d-{n:012x}");
+        let start = event("start", TRANSACT, &token, 1, &fp(n));
+        let end = event("end", TRANSACT, &token, 1, in_progress);
+        judge(detector, &start, at, &mut out);
+        judge(detector, &end, at + 1, &mut out);
+        evicted += gaps(&out);
+        lifecycles.append(&mut out.settled);
+        out.clear();
+        if n % 1000 == 0 {
+            check(detector, &token);
+        }
+    }
+    let end = Timestamp::from_micros(1_200_000_000);
+    detector.handle_timeout(end, &mut out);
+    lifecycles.append(&mut out.settled);
+    lifecycles.sort_unstable_by(|a, b| a.token.cmp(&b.token));
+    (lifecycles, evicted + gaps(&out))
+}
+
+#[test]
+fn lifecycles_that_wait_are_handed_out_before_a_token_goes() {
+    for trace in [Trace::Misuse, Trace::All] {
+        let mut patient = detector(65_536, trace);
+        patient.limits.whole = usize::MAX;
+        let (late, _) = outage(&mut patient);
+        let mut detector = detector(65_536, trace);
+        let (early, evicted) = outage(&mut detector);
+        assert_eq!((evicted, early.len()), (0, 12_000), "{trace:?}");
+        assert_eq!((detector.token_count(), late.len()), (12_000, 12_000));
+        let mut earlier = 0;
+        for (early, late) in early.iter().zip(&late) {
+            assert!(early.end <= late.end);
+            earlier += usize::from(early.end < late.end);
+            // But for that, it is the same.
+            let end = late.end;
+            assert_eq!(
+                Lifecycle {
+                    end,
+                    ..early.clone()
+                },
+                *late
+            );
+        }
+        assert!((5000..12_000).contains(&earlier), "{trace:?}: {earlier}");
+        // The first one is still known, and what comes of it is told as well.
+        let mut out = Verdicts::default();
+        for (kind, more) in [("start", &*fp(0)), ("end", OK)] {
+            let retry = event(kind, TRANSACT, &early[0].token, 2, more);
+            judge(&mut detector, &retry, 1_200_001, &mut out);
+        }
+        assert_eq!(times(&out, Verdict::SafeRetry), 1);
+        assert_eq!(out.settled.len(), usize::from(trace == Trace::All));
     }
 }
 
