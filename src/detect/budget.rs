@@ -86,20 +86,20 @@ impl Detector {
         if self.context.leases.len() > self.limits.leases {
             return self.shed_open(but);
         }
-        let (id, slot) = self.oldest_with(self.scarce()?)?;
+        let (id, slot) = self.oldest_with(self.scarce(1)?)?;
         let table = self.tables[id.0].as_mut()?;
         Some((id, table.evict(slot, &mut self.packer)))
     }
 
-    /// What there is, besides open attempts, of which there is more than its limit.
-    pub(super) fn scarce(&self) -> Option<Burden> {
+    /// What there is, besides open attempts, of which there is more than `times` its limit.
+    pub(super) fn scarce(&self, times: usize) -> Option<Burden> {
         let (held, limits) = (self.packer.held(), self.limits);
         let burdens = [
             (Burden::Undecided, self.undecided.len(), limits.undecided),
             (Burden::Long, held.long, limits.long),
             (Burden::Whole, held.whole, limits.whole),
         ];
-        let beyond = |(_, taken, limit): &(_, usize, usize)| taken > limit;
+        let beyond = |(_, taken, limit): &(_, usize, usize)| *taken > limit.saturating_mul(times);
         burdens.into_iter().find(beyond).map(|(burden, ..)| burden)
     }
 

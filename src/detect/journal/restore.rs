@@ -123,6 +123,14 @@ impl Restore {
     /// # Errors
     /// A record that cannot be read. Those before it are taken over.
     pub fn apply(&mut self, records: &[u8]) -> Result<(), Unreadable> {
+        let read = self.read(records);
+        if let Some(begun) = &mut self.begun {
+            begun.enforce_limits(1);
+        }
+        read
+    }
+
+    fn read(&mut self, records: &[u8]) -> Result<(), Unreadable> {
         let mut from = Reader::new(records);
         while !from.is_empty() {
             let kind = from.byte();
@@ -304,7 +312,7 @@ impl Begun {
         }
         self.without_room
             .extend(table.forget_surplus(base_tail, packer));
-        self.enforce_limits();
+        self.enforce_limits(2);
     }
 
     fn add_finding(&mut self, finding: Finding) {

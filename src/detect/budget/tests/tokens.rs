@@ -281,3 +281,45 @@ fn what_is_restored_has_its_place_as_far_as_there_is_room() {
     let latest = [1499, 1498, 1497, 1496].map(|n| key("http", &format!("t{n}")));
     assert_eq!(candidates(&after, "1"), latest);
 }
+
+/// Within a batch the images of those that take more may come before those of others that take less.
+#[test]
+fn no_token_goes_for_what_only_a_part_of_a_batch_takes() {
+    const CAPACITY: usize = 4000;
+    let mut before = detector(CAPACITY, Trace::All);
+    before.keep_journal();
+    let mut out = Verdicts::default();
+    let mut apis = ["http", TRANSACT];
+    apis.sort_by_key(|api| before.profile_of(api).0);
+    let [first, second] = apis;
+    // A large one, seen longest ago, that the batch has no word of.
+    for n in 0..64 {
+        let attempt = format!(",\"attempt\":{}", 1 + n % 8);
+        let start = event("start", second, "large", n / 8, &attempt);
+        judge(&mut before, &start, 1, &mut out);
+    }
+    let near = before.limits.whole - 40_000;
+    let mut fill = |detector: &mut Detector, api: &str| {
+        let mut count = 0;
+        while detector.packer.held().whole < near {
+            let start = event("start", api, &format!("t{count}"), 1, &fp(count));
+            judge(detector, &start, 2, &mut out);
+            count += 1;
+        }
+        count
+    };
+    let open = fill(&mut before, second);
+    let mut batches = vec![base(&mut before)];
+    for n in 0..open {
+        let end = event("end", second, &format!("t{n}"), 1, OK);
+        judge(&mut before, &end, 3, &mut Verdicts::default());
+    }
+    let more = fill(&mut before, first);
+    let mut changes = Vec::new();
+    assert!(!before.write_changes(1, &mut changes));
+    batches.push(changes);
+    let tokens = 1 + open + more;
+    assert_eq!((before.token_count(), gaps(&out)), (tokens, 0));
+    let (after, lost) = restored(CAPACITY, Trace::All, &batches);
+    assert_eq!((after.token_count(), lost), (tokens, Lost::default()));
+}

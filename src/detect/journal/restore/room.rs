@@ -6,9 +6,14 @@ use crate::detect::finding::Verdicts;
 use crate::detect::key::Key;
 
 impl Begun {
-    /// Forgets what is beyond the limits of what tokens may take besides their places.
-    pub(super) fn enforce_limits(&mut self) {
-        while let Some(burden) = self.detector.scarce()
+    /// Forgets what is beyond the limits of what tokens may take besides their places, `times` as much.
+    ///
+    /// The images of a batch are taken over one after another, and those that take more may come before
+    /// those that take less: in between there is at most what there was before and what is there after it.
+    /// So within a batch tokens are forgotten beyond twice the limits only, or one would be that nobody
+    /// had to forget when the batch was written.
+    pub(super) fn enforce_limits(&mut self, times: usize) {
+        while let Some(burden) = self.detector.scarce(times)
             && let Some((id, slot)) = self.detector.oldest_with(burden)
         {
             let Detector { tables, packer, .. } = &mut self.detector;
