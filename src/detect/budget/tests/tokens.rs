@@ -323,3 +323,30 @@ fn no_token_goes_for_what_only_a_part_of_a_batch_takes() {
     let (after, lost) = restored(CAPACITY, Trace::All, &batches);
     assert_eq!((after.token_count(), lost), (tokens, Lost::default()));
 }
+
+/// What a connection left open is closed in parts, between which its session may come back.
+#[test]
+fn what_a_connection_opens_that_came_back_is_not_orphaned() {
+    let mut detector = detector(1000, Trace::Off);
+    let mut out = Verdicts::default();
+    let line = |kind, n: usize, more: &str| event(kind, "http", &format!("t{n}"), 1, more);
+    // At times that all are of one connection.
+    for n in 0..10 {
+        judge(&mut detector, &line("start", n, ""), 3, &mut out);
+    }
+    let now = Timestamp::from_micros(6000);
+    let mut orphans = detector.orphans(ConnectionId(0), now, &mut out);
+    assert!(detector.handle_orphans(&mut orphans, 4, &mut out));
+    assert_eq!(times(&out, Verdict::Orphaned), 4);
+    // The new ones have the leases of those that are closed by now.
+    for n in 10..20 {
+        judge(&mut detector, &line("start", n, ""), 9, &mut out);
+    }
+    judge(&mut detector, &line("end", 5, OK), 9, &mut out);
+    let retry = line("start", 6, ",\"attempt\":2");
+    judge(&mut detector, &retry, 9, &mut out);
+    while detector.handle_orphans(&mut orphans, 3, &mut out) {}
+    assert_eq!(times(&out, Verdict::Orphaned), 8);
+    assert_eq!(detector.context.leases.len(), 11);
+    check(&detector, "the end");
+}
