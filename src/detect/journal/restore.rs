@@ -16,23 +16,12 @@ use crate::detect::table::{How, Open, Slot};
 use crate::detect::time::Timestamp;
 use crate::detect::{Detector, Options};
 
+pub use room::Lost;
+
 /// A record that nobody wrote: the journal is another program's, or damaged where no check sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a record that cannot be read")]
 pub struct Unreadable;
-
-/// What was written down and cannot be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Tokens whose profile is no longer configured.
-    pub without_profile: u64,
-    /// Tokens for which the capacity is too small now.
-    pub without_room: u64,
-    /// Tokens whose names are missing.
-    pub without_name: u64,
-    /// Tokens that are known, but not found by their request: too many others have that one.
-    pub without_place: u64,
-}
 
 /// How far the lines of a client's session were read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,22 @@
-//! What a smaller capacity or smaller limits leave no room for.
+//! What cannot be used, and what a smaller capacity or smaller limits leave no room for.
 
 use super::Begun;
 use crate::detect::Detector;
 use crate::detect::finding::Verdicts;
 use crate::detect::key::Key;
+
+/// What was written down and cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Tokens whose profile is no longer configured.
+    pub without_profile: u64,
+    /// Tokens for which the capacity is too small now.
+    pub without_room: u64,
+    /// Tokens whose names are missing.
+    pub without_name: u64,
+    /// Tokens that are known, but not found by their request: too many others have that one.
+    pub without_place: u64,
+}
 
 impl Begun {
     /// Forgets what is beyond the limits of what tokens may take besides their places, `times` as much.
