@@ -455,7 +455,7 @@ impl Detector {
         let mut judge = self.context.judge(id, key, out);
         let before = token.status;
         let result = change(&mut judge, &mut token);
-        let wait = follow(&mut judge, &mut token, &mut self.undecided);
+        let followed = follow(&mut judge, &mut token, &mut self.undecided);
         if judge.sighted {
             table.sight(slot, &mut token, judge.now);
         }
@@ -463,7 +463,10 @@ impl Detector {
         let became_unknown = token.status == Status::Unknown && before != Status::Unknown;
         let report = became_unknown && token.life.note.is_some();
         table.put(slot, token, &mut self.packer);
-        if wait {
+        if let Some(other) = followed.displaced {
+            self.displace(other);
+        }
+        if followed.wait {
             self.settle_later(id, key, out);
         }
         if report {
@@ -491,7 +494,11 @@ impl Detector {
             self.compare_fresh(id, key, &mut token, who, out);
         }
         let mut judge = self.context.judge(id, key, out);
-        if follow(&mut judge, &mut token, &mut self.undecided) {
+        let followed = follow(&mut judge, &mut token, &mut self.undecided);
+        if let Some(other) = followed.displaced {
+            self.displace(other);
+        }
+        if followed.wait {
             self.settle_later(id, key, out);
         }
         token.last_seen = self.context.now;

@@ -198,6 +198,8 @@ impl Pipeline {
         self.orphan(self.open(now), connection, now);
     }
 
+    /// The attempts are those that are open now. Between two parts of them the connection's session may
+    /// come back: what that starts is not among them, and what it ends is no longer open.
     fn orphan<'a>(
         &'a self,
         mut desk: MutexGuard<'a, Desk>,

@@ -18,6 +18,7 @@ use sidecar::{PATIENCE, Sidecar, command, end, get, start, wait_for};
 
 const MIB: u64 = 1 << 20;
 const STARTS: &str = "oncewatch_events_total{type=\"attempt_start\"}";
+const ENDS: &str = "oncewatch_events_total{type=\"attempt_end\"}";
 const HTTP_LIMIT: &str = "oncewatch_connections_refused_total{reason=\"http_limit\"}";
 const TRANSACT: &str = "dynamodb.TransactWriteItems";
 
@@ -165,8 +166,29 @@ fn whatever_clients_do_memory_stays_below_the_printed_bound() {
     sidecar.wait_for_metric(STARTS, events + 1.0);
 }
 
-/// Tokens of an honest client, of the first API.
+/// Ends of eight calls each, of tokens that are written into cells then, `count` in each of three tables.
+fn long_tokens(attacker: usize, count: usize) -> impl Iterator<Item = String> {
+    let tokens = (0..count).filter(move |n| n % ATTACKERS == attacker);
+    tokens.flat_map(|n| {
+        [TRANSACT, "dynamodb.ExecuteTransaction", "http"]
+            .into_iter()
+            .flat_map(move |api| {
+                (0..8).map(move |call| {
+                    let id = format!("{:0>64}", n * 8 + call);
+                    let more = format!(
+                        ",\"call\":\"{id}\",\"client\":\"long\",\"fp\":\"{id}\",\
+                         \"fp_raw\":\"{id}\",\"outcome\":\"ok\""
+                    );
+                    end(api, &format!("{n:l>36}"), &more)
+                })
+            })
+    })
+}
+
+/// Tokens of an honest client, of the first API, with one attempt each.
 const HONEST: usize = 500;
+/// And with two.
+const RETRIED: std::ops::Range<usize> = 1000..1100;
 
 /// What all events of an honest token say.
 fn honest(n: usize, client: &str, call: &str) -> (String, String) {
@@ -190,10 +212,60 @@ fn verdicts(sidecar: &Sidecar, verdict: &str) -> f64 {
     wanted.map(|(_, value)| value).sum()
 }
 
+/// All events of some honest tokens by these calls, each of which ends well.
+fn use_honestly(client: &mut UnixStream, tokens: std::ops::Range<usize>, calls: &[&str]) {
+    for n in tokens {
+        for call in calls {
+            let (token, more) = honest(n, "honest", call);
+            let end = end(TRANSACT, &token, &(more + ",\"outcome\":\"ok\""));
+            let both = honest_start(n, "honest", call) + &end;
+            client.write_all(both.as_bytes()).unwrap();
+        }
+    }
+}
+
+fn attack_and_wait(sidecar: &Sidecar, lines: impl Fn(usize) -> Lines) {
+    let attackers = (0..ATTACKERS).map(|attacker| attack(sidecar, lines(attacker)));
+    let mut attackers: Vec<_> = attackers.collect();
+    for attacker in &mut attackers {
+        assert!(attacker.wait().unwrap().success());
+    }
+}
+
+type Lines = Box<dyn Iterator<Item = String> + Send>;
+
+/// Retried tokens are remembered while large ones come that take no cells, and not after as many that do.
+/// Returns how many starts and replays there were by now.
+fn outdo_retried(
+    sidecar: &Sidecar,
+    client: &mut UnixStream,
+    mut starts: f64,
+    mut replays: f64,
+) -> (f64, f64) {
+    const LONG: usize = 2000;
+    let half = RETRIED.len() / 2;
+    let middle = RETRIED.start + half;
+    use_honestly(client, RETRIED.start..middle, &["3"]);
+    starts += half as f64;
+    replays += half as f64;
+    sidecar.wait_for_metric(STARTS, starts);
+    assert_eq!(verdicts(sidecar, "replay"), replays);
+    let ends = HONEST + 2 * RETRIED.len() + half + LONG * 3 * 8;
+    attack_and_wait(sidecar, |attacker| Box::new(long_tokens(attacker, LONG)));
+    sidecar.wait_for_metric(ENDS, ends as f64);
+    let first_uses = verdicts(sidecar, "first_use");
+    use_honestly(client, middle..RETRIED.end, &["3"]);
+    starts += half as f64;
+    sidecar.wait_for_metric(STARTS, starts);
+    assert_eq!(verdicts(sidecar, "first_use"), first_uses + half as f64);
+    (starts, replays)
+}
+
 /// Far more and larger tokens than there is memory for, under as many names, in every table and with room
-/// for them by number. They push out each other, and what is left is known again after a restart.
+/// for them by number. They push out each other, and what is left is known again after a restart. So do
+/// those that take cells, and with them older ones of honest clients that do, which are those retried.
 #[test]
-fn the_largest_tokens_push_out_each_other_and_no_honest_one() {
+fn large_tokens_push_out_each_other_and_honest_ones_of_their_kind() {
     const LARGE: usize = 1600;
     let flags = |directory: &Path| {
         let state = directory.join("state");
@@ -211,21 +283,15 @@ fn the_largest_tokens_push_out_each_other_and_no_honest_one() {
     let bound = bound(&sidecar);
     assert!(bound < 160 * MIB, "{bound}");
     let mut client = sidecar.connect();
-    for n in 0..HONEST {
-        let (token, more) = honest(n, "honest", "1");
-        let end = end(TRANSACT, &token, &(more + ",\"outcome\":\"ok\""));
-        let both = honest_start(n, "honest", "1") + &end;
-        client.write_all(both.as_bytes()).unwrap();
-    }
-    sidecar.wait_for_metric(STARTS, HONEST as f64);
-    let mut attackers: Vec<_> = (0..ATTACKERS)
-        .map(|attacker| attack(&sidecar, largest_tokens(attacker, LARGE)))
-        .collect();
-    for attacker in &mut attackers {
-        assert!(attacker.wait().unwrap().success());
-    }
-    let events = (HONEST + LARGE * TABLES.len() * 64) as f64;
-    sidecar.wait_for_metric(STARTS, events);
+    use_honestly(&mut client, 0..HONEST, &["1"]);
+    use_honestly(&mut client, RETRIED, &["1", "2"]);
+    let mut starts = (HONEST + 2 * RETRIED.len()) as f64;
+    sidecar.wait_for_metric(STARTS, starts);
+    attack_and_wait(&sidecar, |attacker| {
+        Box::new(largest_tokens(attacker, LARGE))
+    });
+    starts += (LARGE * TABLES.len() * 64) as f64;
+    sidecar.wait_for_metric(STARTS, starts);
     let (_, most) = sidecar.memory_bytes();
     eprintln!("memory: {} MiB at most, bound {}", most / MIB, bound / MIB);
     assert!(most < bound, "{most} is more than the bound, {bound}");
@@ -235,7 +301,9 @@ fn the_largest_tokens_push_out_each_other_and_no_honest_one() {
         gone > large / 2.0 && gone <= large,
         "{gone} of {large} went"
     );
-    // What honest clients did is remembered, and what they do is judged.
+    let mut replays = RETRIED.len() as f64;
+    (starts, replays) = outdo_retried(&sidecar, &mut client, starts, replays);
+    // What else honest clients did is remembered, and what they do is judged.
     for n in 0..HONEST {
         let line = honest_start(n, "honest", "2");
         client.write_all(line.as_bytes()).unwrap();
@@ -244,8 +312,9 @@ fn the_largest_tokens_push_out_each_other_and_no_honest_one() {
         let line = honest_start(HONEST, &format!("honest-{call}"), call);
         client.write_all(line.as_bytes()).unwrap();
     }
-    sidecar.wait_for_metric(STARTS, events + (HONEST + 2) as f64);
-    assert_eq!(verdicts(&sidecar, "replay"), HONEST as f64);
+    replays += HONEST as f64;
+    sidecar.wait_for_metric(STARTS, starts + (HONEST + 2) as f64);
+    assert_eq!(verdicts(&sidecar, "replay"), replays);
     assert_eq!(verdicts(&sidecar, "cross_client_collision"), 1.0);
     drop(client);
     sidecar.kill();

@@ -2,16 +2,20 @@
 //! together, so that what a hostile sender makes of a token is bounded in bytes and not only in number.
 //!
 //! A plain token has all in its place, but for a lease while its attempt is open and a place among the
-//! undecided. Who retries is written into a few cells; a token with many attempts, or with something to
-//! hand out for a span, stays whole. Limits are far above what honest senders need: beyond one, those
-//! that have what is scarce go, as from a full table: the one seen longest ago of the table that has
-//! most of it. A token that has none of it stays, so that large tokens push out each other.
+//! undecided, if its request is known. Who retries is written into a few cells; a token with many
+//! attempts, or with something to hand out for a span, stays whole. Limits are far above what honest
+//! senders need. If whole tokens are beyond theirs, what waits to be handed out is handed out first, the
+//! longest waiting first, after which its token needs no more than a few cells. Then those that have what
+//! is scarce go, as from a full table: the one seen longest ago of the table that has most of it, whoever
+//! sent it. So large tokens push out each other, and what honest senders left that is of the same kind,
+//! in the same table and older; a token that has none of what is scarce stays.
 
 use super::finding::{ProfileId, Verdicts};
 use super::key::Key;
 use super::names::{Cursor, Work};
 use super::profile::Profile;
 use super::table::{Burden, Removed, Slot, Table};
+use super::undecided::Place;
 use super::{Detector, OPEN_ATTEMPTS_MAX};
 
 /// The limits that follow from the capacities of the tables.
@@ -78,7 +82,14 @@ impl Detector {
 
     /// Brings what tokens take back below its limits; the token `but` is the one that was judged.
     pub(super) fn enforce_limits(&mut self, but: Key, out: &mut Verdicts) {
-        while let Some((id, removed)) = self.shed(but) {
+        loop {
+            // A token that waits for its span is packed again when that is handed out.
+            if self.packer.held().whole > self.limits.whole && self.settle_first(out) {
+                continue;
+            }
+            let Some((id, removed)) = self.shed(but) else {
+                return;
+            };
             self.remove(id, removed, out);
         }
     }
@@ -88,27 +99,36 @@ impl Detector {
         if self.context.leases.len() > self.limits.leases {
             return self.shed_open(but);
         }
-        let (id, slot) = self.oldest_of_scarce()?;
+        let (id, slot) = self.oldest_with(self.scarce(1)?)?;
         let table = self.tables[id.0].as_mut()?;
         Some((id, table.evict(slot, &mut self.packer)))
     }
 
-    /// The token that has to go for what it has besides open attempts.
-    pub(super) fn oldest_of_scarce(&mut self) -> Option<(ProfileId, Slot)> {
-        let held = self.packer.held();
-        let burden = if self.undecided.len() > self.limits.undecided {
-            Burden::Undecided
-        } else if held.long > self.limits.long {
-            Burden::Long
-        } else if held.whole > self.limits.whole {
-            Burden::Whole
-        } else {
-            return None;
-        };
+    /// What there is, besides open attempts, of which there is more than `times` its limit.
+    pub(super) fn scarce(&self, times: usize) -> Option<Burden> {
+        let (held, limits) = (self.packer.held(), self.limits);
+        let burdens = [
+            (Burden::Undecided, self.undecided.len(), limits.undecided),
+            (Burden::Long, held.long, limits.long),
+            (Burden::Whole, held.whole, limits.whole),
+        ];
+        let beyond = |(_, taken, limit): &(_, usize, usize)| *taken > limit.saturating_mul(times);
+        burdens.into_iter().find(beyond).map(|(burden, ..)| burden)
+    }
+
+    /// The token that has to go for what it has: of those of the table that has most of it.
+    pub(super) fn oldest_with(&mut self, burden: Burden) -> Option<(ProfileId, Slot)> {
         let tables = self.tables.iter_mut().enumerate();
         let tables = tables.filter_map(|(id, table)| Some((ProfileId(id), table.as_mut()?)));
         let (id, table) = tables.max_by_key(|(_, table)| table.burden(burden))?;
         Some((id, table.oldest_with(burden)?))
+    }
+
+    /// Notes that a token lost its place among the undecided.
+    pub(super) fn displace(&mut self, (place, key): (Place, Key)) {
+        // In the table of the one that it went for, unless their API was given another profile meanwhile.
+        let mut tables = self.tables.iter_mut().flatten();
+        tables.any(|table| table.displace(key, &place, &mut self.packer));
     }
 
     /// Removes the token whose attempt is open for longest.

@@ -129,7 +129,8 @@ impl Removal {
 /// Knowledge that was given up; verdicts are lower bounds after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gap {
-    /// A token was pushed out inside its window.
+    /// A token was pushed out inside its window; or it is not found by its request, because so many
+    /// others with one request are undecided.
     Evicted,
     /// More than [`super::OPEN_ATTEMPTS_MAX`] attempts of one token were open.
     OpenAttemptsOverflow,

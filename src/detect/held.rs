@@ -19,8 +19,9 @@ use super::time::Timestamp;
 use super::token::{Print, Progress, Token};
 
 impl Detector {
-    /// Handles no deadline before `until`, but those that an event needs. None is lost, and none that
-    /// is reached later is delayed.
+    /// Handles no deadline before `until`, but those that an event needs. None is lost, and those that
+    /// come later are not delayed. All that come before are, also that of an attempt that starts
+    /// meanwhile, if its lease is so short; each is judged as of its own time all the same.
     pub fn hold_deadlines(&mut self, until: Timestamp) {
         (self.held, self.due) = (until, until);
     }

@@ -34,19 +34,22 @@ pub enum Packed {
     Out(Status),
 }
 
-/// Bytes that packed tokens take beyond their places.
+/// What packed tokens take beyond their places in the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// The cells of those written into some.
+    /// Bytes of the cells of those written into some.
     pub long: usize,
-    /// Those kept as they are.
+    /// Bytes of those kept as they are.
     pub whole: usize,
+    /// Places among the undecided.
+    pub placed: usize,
 }
 
 impl std::ops::AddAssign for Held {
     fn add_assign(&mut self, other: Self) {
         self.long += other.long;
         self.whole += other.whole;
+        self.placed += other.placed;
     }
 }
 
@@ -54,6 +57,7 @@ impl std::ops::SubAssign for Held {
     fn sub_assign(&mut self, other: Self) {
         self.long -= other.long;
         self.whole -= other.whole;
+        self.placed -= other.placed;
     }
 }
 
@@ -94,11 +98,12 @@ impl Packer {
         }
     }
 
-    /// Bytes that packed tokens take beyond their places.
+    /// Bytes that the packed tokens of all tables take.
     pub fn held(&self) -> Held {
         Held {
             long: self.cells.bytes(),
             whole: self.whole_bytes,
+            placed: 0,
         }
     }
 
@@ -129,7 +134,7 @@ impl Packer {
         }
         self.buffer.clear();
         long::write(&token, &mut self.buffer);
-        let kept = self.cells.keep(token.status, &self.buffer);
+        let kept = self.cells.keep(token.status, token.placed, &self.buffer);
         self.recycle(token);
         Packed::Long(kept)
     }
@@ -149,6 +154,7 @@ impl Packer {
                     Packed::Long(kept) => {
                         self.cells.read(kept, &mut self.buffer);
                         long::read(&self.buffer, last_seen, &mut token);
+                        token.placed = kept.placed;
                         self.cells.free(kept);
                     }
                     Packed::Whole(_) | Packed::Out(_) => {}
@@ -177,6 +183,7 @@ impl Packer {
                 let mut buffer = Vec::new();
                 self.cells.read(kept, &mut buffer);
                 long::read(&buffer, last_seen, &mut token);
+                token.placed = kept.placed;
             }
             Packed::Whole(_) | Packed::Out(_) => {}
         }
@@ -225,18 +232,27 @@ impl Packed {
         }
     }
 
-    /// Bytes that it takes beyond its place.
+    /// What it takes beyond its place in the table.
     pub fn held(&self) -> Held {
+        let (long, whole) = match self {
+            Self::Plain(_) | Self::Out(_) => (0, 0),
+            Self::Long(kept) => (kept.bytes(), 0),
+            Self::Whole(token) => (0, token.bytes()),
+        };
+        Held {
+            long,
+            whole,
+            placed: usize::from(self.is_placed()),
+        }
+    }
+
+    /// Whether it has a place among the undecided.
+    pub fn is_placed(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Out(_) => Held::default(),
-            Self::Long(kept) => Held {
-                long: kept.bytes(),
-                whole: 0,
-            },
-            Self::Whole(token) => Held {
-                long: 0,
-                whole: token.bytes(),
-            },
+            Self::Plain(plain) => plain.is_undecided(),
+            Self::Long(kept) => kept.placed,
+            Self::Whole(token) => token.placed,
+            Self::Out(_) => false,
         }
     }
 

@@ -97,7 +97,7 @@ impl Detector {
         let (plain, last_seen) = table.plain(slot)?;
         let before = plain.status();
         let done = plain.succeed(event, sender.client, last_seen, now)?;
-        table.renew(slot, before, now);
+        table.renew(slot, before, done.place.is_some(), now);
         self.context.leases.close(done.lease);
         if let Some(place) = done.place {
             self.undecided.remove(&place);

@@ -42,7 +42,7 @@ pub struct Table {
     ttl: Duration,
     counts: [usize; Status::ALL.len()],
     changes: Changes,
-    /// What its tokens take of the packer's.
+    /// What its tokens take beyond their places here.
     held: Held,
     hands: Hands,
     /// The next token that [`Table::write_some`] writes.
@@ -155,10 +155,12 @@ impl Table {
         }
     }
 
-    /// Renews a token that was changed where it lies and had this status.
-    pub fn renew(&mut self, slot: Slot, before: Status, now: Timestamp) {
+    /// Renews a token that was changed where it lies, had this status, and has `left` its place among the
+    /// undecided.
+    pub fn renew(&mut self, slot: Slot, before: Status, left: bool, now: Timestamp) {
         let node = &mut self.nodes[slot.0];
         node.last_seen = now;
+        self.held.placed -= usize::from(left);
         self.counts[before as usize] -= 1;
         self.counts[node.token.status() as usize] += 1;
         self.promote(slot.0);

@@ -40,8 +40,10 @@ pub struct Token {
     /// As of the last event; see [`Token::derive_status`].
     pub status: Status,
     pub life: Life,
-    /// Where it stands among the undecided.
+    /// Where it belongs among the undecided.
     pub place: Option<Place>,
+    /// Whether it stands there: not if there was no room.
+    pub placed: bool,
     /// In order of first appearance.
     pub calls: Vec<Call>,
     /// In order of first appearance.
@@ -66,6 +68,7 @@ impl Token {
             born: life.order,
             life,
             place: None,
+            placed: false,
             calls: Vec::new(),
             attempts: Vec::new(),
             serials: 0,
@@ -230,7 +233,13 @@ impl Token {
         }
     }
 
-    /// Where it stands among the undecided by its status, if its request is known.
+    /// Makes its place the one where it belongs.
+    pub fn take_place(&mut self) {
+        self.place = self.undecided_place();
+        self.placed = self.place.is_some();
+    }
+
+    /// Where it belongs among the undecided by its status, if its request is known.
     pub fn undecided_place(&self) -> Option<Place> {
         let undecided = matches!(self.status, Status::InFlight | Status::Unknown);
         let request = self.life.fp().filter(|_| undecided)?;

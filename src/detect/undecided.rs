@@ -78,23 +78,41 @@ impl Undecided {
         self.several.len()
     }
 
-    /// Adds a token; returns whether there was room for it. If not, it is not looked at for others with
-    /// its request; those before it are.
-    pub fn insert(&mut self, place: Place, token: Key) -> bool {
-        let alone = !self.contains(place.request);
-        if alone {
+    /// Adds a token. If there is no room for one more, the oldest of more than [`CANDIDATES_MAX`] with its
+    /// request goes for it: those are not looked at as long as the later ones stay. Returns the one that
+    /// has no place now, that one or else the token itself.
+    pub fn insert(&mut self, place: Place, token: Key) -> Option<(Place, Key)> {
+        if !self.contains(place.request) {
             self.insert_single(place, token);
-            return true;
+            return None;
         }
         // The first of them may be a single that becomes another one.
-        if self.several.len() + 2 > self.several_max {
-            return false;
+        let more = 1 + usize::from(self.single(place.request).is_some());
+        if self.several.len() + more > self.several_max {
+            return Some(self.exchange(place, token));
         }
         if let Some(other) = self.take_single(place.request, |_| true) {
             self.several.insert(other.place, other.token);
         }
         self.several.insert(place, token);
-        true
+        None
+    }
+
+    /// Lets a token take the place of another one with its request, or not; returns the one without.
+    fn exchange(&mut self, place: Place, token: Key) -> (Place, Key) {
+        let others = || self.several_of(place.request);
+        let surplus = others().nth(CANDIDATES_MAX - 1).is_some();
+        let oldest = others()
+            .next()
+            .filter(|(oldest, _)| surplus && **oldest < place);
+        match oldest.map(|(place, token)| (*place, *token)) {
+            Some(oldest) => {
+                self.several.remove(&oldest.0);
+                self.several.insert(place, token);
+                oldest
+            }
+            None => (place, token),
+        }
     }
 
     pub fn remove(&mut self, place: &Place) {

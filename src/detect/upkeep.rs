@@ -8,7 +8,7 @@ use super::leases::LeaseId;
 use super::table::{Removed, Table};
 use super::time::Timestamp;
 use super::token::Token;
-use super::undecided::Undecided;
+use super::undecided::{Place, Undecided};
 use super::{ConnectionId, Detector};
 
 /// Attempts that a stream connection left open: order of input and lease, the first one last.
@@ -144,13 +144,28 @@ impl Detector {
         {
             *left -= 1;
             self.settle_now(id, key, deadline, out);
+            self.enforce_limits(key, out);
         }
         let first = self.settling[id.0].front();
         first.is_none_or(|(deadline, _)| *deadline > now)
     }
 
+    /// Hands out, as it is, the first of the lifecycles that wait for that; returns whether one did.
+    pub(super) fn settle_first(&mut self, out: &mut Verdicts) -> bool {
+        let queues = self.settling.iter().enumerate();
+        let first = queues.filter_map(|(id, queue)| Some((*queue.front()?, ProfileId(id))));
+        let first = first.min_by_key(|((deadline, _), _)| *deadline);
+        let Some(((_, key), id)) = first else {
+            return false;
+        };
+        self.settling[id.0].pop_front();
+        self.settle_now(id, key, self.context.now, out);
+        true
+    }
+
+    /// Whoever calls it sees to the limits: it is also a part of that.
     fn settle_now(&mut self, id: ProfileId, key: Key, end: Timestamp, out: &mut Verdicts) {
-        self.with_token(id, key, out, |judge, token| {
+        self.change_token(id, key, out, |judge, token| {
             token.life.history.queued = false;
             if token.status == Status::Unknown {
                 judge.hand_out(token, end);
@@ -186,7 +201,7 @@ impl Detector {
         let Some(mut token) = removed.token else {
             return;
         };
-        if let Some(place) = token.place.take() {
+        if let Some(place) = token.place.filter(|_| token.placed) {
             self.undecided.remove(&place);
         }
         let mut judge = self.context.judge(id, Key::default(), out);
@@ -196,9 +211,16 @@ impl Detector {
     }
 }
 
+/// What is left to do after [`follow`].
+pub struct Followed {
+    /// A later look at the token's span is needed.
+    pub wait: bool,
+    /// This other token has no place among the undecided any more.
+    pub displaced: Option<(Place, Key)>,
+}
+
 /// What follows from a token's new state: status, its place among the undecided, its span.
-/// Returns whether a later look at its span is needed.
-pub fn follow(judge: &mut Judge<'_>, token: &mut Token, undecided: &mut Undecided) -> bool {
+pub fn follow(judge: &mut Judge<'_>, token: &mut Token, undecided: &mut Undecided) -> Followed {
     token.status = token.derive_status();
     let open = matches!(token.status, Status::InFlight | Status::Unknown);
     if !open {
@@ -210,15 +232,23 @@ pub fn follow(judge: &mut Judge<'_>, token: &mut Token, undecided: &mut Undecide
             .place
             .is_some_and(|place| (place.first_start, place.order) == life);
     if !stays && let Some(place) = token.place.take() {
-        undecided.remove(&place);
+        if token.placed {
+            undecided.remove(&place);
+        }
+        token.placed = false;
     }
+    let mut displaced = None;
     if open && token.place.is_none() {
-        token.place = token.undecided_place();
-        if let Some(place) = token.place
-            && !undecided.insert(place, judge.key)
-        {
+        token.take_place();
+        let without = token
+            .place
+            .and_then(|place| undecided.insert(place, judge.key));
+        if let Some(without) = without {
             judge.observe(Observation::Gap(Gap::Evicted));
+            token.placed = token.place != Some(without.0);
+            displaced = Some(without).filter(|_| token.placed);
         }
     }
-    judge.settle(token)
+    let wait = judge.settle(token);
+    Followed { wait, displaced }
 }

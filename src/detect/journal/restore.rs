@@ -16,21 +16,12 @@ use crate::detect::table::{How, Open, Slot};
 use crate::detect::time::Timestamp;
 use crate::detect::{Detector, Options};
 
+pub use room::Lost;
+
 /// A record that nobody wrote: the journal is another program's, or damaged where no check sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a record that cannot be read")]
 pub struct Unreadable;
-
-/// What was written down and cannot be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Tokens whose profile is no longer configured.
-    pub without_profile: u64,
-    /// Tokens for which the capacity is too small now.
-    pub without_room: u64,
-    /// Tokens whose names are missing.
-    pub without_name: u64,
-}
 
 /// How far the lines of a client's session were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +112,14 @@ impl Restore {
     /// # Errors
     /// A record that cannot be read. Those before it are taken over.
     pub fn apply(&mut self, records: &[u8]) -> Result<(), Unreadable> {
+        let read = self.read(records);
+        if let Some(begun) = &mut self.begun {
+            begun.enforce_limits(1);
+        }
+        read
+    }
+
+    fn read(&mut self, records: &[u8]) -> Result<(), Unreadable> {
         let mut from = Reader::new(records);
         while !from.is_empty() {
             let kind = from.byte();
@@ -302,7 +301,7 @@ impl Begun {
         }
         self.without_room
             .extend(table.forget_surplus(base_tail, packer));
-        self.enforce_limits();
+        self.enforce_limits(2);
     }
 
     fn add_finding(&mut self, finding: Finding) {
@@ -395,7 +394,7 @@ impl Begun {
             ..
         } = &mut self.detector;
         let mut open: Vec<Open> = Vec::new();
-        let mut used = Vec::new();
+        let (mut used, mut without_place) = (Vec::new(), Vec::new());
         for (number, table) in tables.iter_mut().enumerate() {
             let Some(table) = table else { continue };
             let deadline = context.now + context.profiles[number].lease;
@@ -425,14 +424,16 @@ impl Begun {
                 }
                 used.iter().for_each(|name| context.names.keep(*name));
                 let (key, _) = table.identity(slot);
-                if let Some(place) = place {
-                    undecided.insert(place, key);
-                }
+                without_place.extend(place.and_then(|place| undecided.insert(place, key)));
                 if table.waits_for_span(slot) {
                     settling[number].push_back((deadline, key));
                 }
             }
         }
+        self.lost.without_place += without_place.len() as u64;
+        without_place
+            .into_iter()
+            .for_each(|token| self.detector.displace(token));
         open.sort_unstable();
         open
     }

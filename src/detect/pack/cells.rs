@@ -9,12 +9,14 @@ const PART: usize = CELL - 4;
 /// Bytes kept in place.
 const HEAD: usize = 64;
 
-/// A byte string in [`Cells`], and the status of the token it stands for.
+/// A byte string in [`Cells`], and of the token it stands for its status and whether it has its place
+/// among the undecided.
 #[derive(Debug)]
 pub struct Kept {
     first: u32,
     length: u16,
     pub status: Status,
+    pub placed: bool,
     head: [u8; HEAD],
 }
 
@@ -34,7 +36,7 @@ impl Cells {
     }
 
     /// Keeps `bytes`, at most 65535.
-    pub fn keep(&mut self, status: Status, bytes: &[u8]) -> Kept {
+    pub fn keep(&mut self, status: Status, placed: bool, bytes: &[u8]) -> Kept {
         let in_head = bytes.len().min(HEAD);
         let (start, mut rest) = bytes.split_at(in_head);
         let mut head = [0; HEAD];
@@ -55,6 +57,7 @@ impl Cells {
             first,
             length: u16::try_from(bytes.len()).unwrap_or(u16::MAX),
             status,
+            placed,
             head,
         }
     }

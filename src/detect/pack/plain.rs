@@ -180,7 +180,7 @@ impl Plain {
             }
         }
         token.status = self.status();
-        token.place = token.undecided_place();
+        token.take_place();
     }
 
     /// What [`Token::derive_status`] says of it.
@@ -350,6 +350,7 @@ fn is_plain(token: &Token, call: &Call, attempt: &Attempt) -> bool {
         && !token.hard_coded_given
         && token.status == token.derive_status()
         && token.place == token.undecided_place()
+        && token.placed == token.place.is_some()
 }
 
 /// What of the lifecycle is not the same in all plain tokens; `None` if it is not as supposed.

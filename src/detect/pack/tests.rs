@@ -217,7 +217,7 @@ fn progress(dice: &mut Dice, start: Timestamp, order: u64) -> Progress {
 /// As after every event.
 fn settled(mut token: Token) -> Token {
     token.status = token.derive_status();
-    token.place = token.undecided_place();
+    token.take_place();
     token
 }
 

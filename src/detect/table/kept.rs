@@ -124,7 +124,10 @@ impl Table {
             }
             None => self.place(key, token, last_seen),
         };
-        self.hands.forget();
+        // Behind one that is new and the newest all is as it was.
+        if known.is_some() || how != How::Seen {
+            self.hands.forget();
+        }
         if how == How::Changed && known.is_some() {
             return true;
         }

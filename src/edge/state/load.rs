@@ -74,17 +74,25 @@ pub fn load(directory: &Directory, begin: impl Fn() -> Restore) -> io::Result<Lo
         let lost = restored.lost;
         let mut gap = |count: u64, why: &str| {
             if count > 0 {
-                loaded
-                    .gaps
-                    .push(format!("{count} tokens are forgotten: {why}"));
+                loaded.gaps.push(format!("{count} tokens are {why}"));
             }
         };
         gap(
             lost.without_profile,
-            "their profile is no longer configured",
+            "forgotten: their profile is no longer configured",
         );
-        gap(lost.without_room, "the capacity is smaller than it was");
-        gap(lost.without_name, "their names are missing in the state");
+        gap(
+            lost.without_room,
+            "forgotten: the capacity is smaller than it was",
+        );
+        gap(
+            lost.without_name,
+            "forgotten: their names are missing in the state",
+        );
+        gap(
+            lost.without_place,
+            "not found by their request: there is no room for so many with one request",
+        );
         (detector, restored)
     });
     Ok(loaded)

@@ -55,7 +55,7 @@ pub fn read(bytes: &[u8], last_seen: Timestamp, token: &mut Token) -> bool {
         token.seen.push(Seen { fp, raw, counts });
     }
     token.status = token.derive_status();
-    token.place = token.undecided_place();
+    token.take_place();
     from.input.is_whole()
 }
 
