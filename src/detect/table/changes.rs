@@ -54,8 +54,8 @@ impl Changes {
         self.seen.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
 
-    /// The keys of up to `max` of the tokens that went, the first to go first; all of them are to be written before what
-    /// [`Changes::next`] gives, which may have come back.
+    /// The keys of up to `max` of the tokens that went, the first to go first; all of them are to be
+    /// written before what [`Changes::next`] gives, which may have come back.
     pub fn take_removed(&mut self, max: usize) -> impl Iterator<Item = Key> {
         self.removed.drain(..max.min(self.removed.len()))
     }

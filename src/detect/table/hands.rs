@@ -77,13 +77,19 @@ impl Table {
     /// The token that was seen longest ago of those that have this burden.
     pub fn oldest_with(&mut self, burden: Burden) -> Option<Slot> {
         let hand = self.hands.at[burden as usize];
-        let mut at = if hand == NONE { self.oldest } else { hand };
-        while at != NONE && !burden.is_on(&self.nodes[at].token) {
-            at = self.nodes[at].newer;
-        }
+        let first = if hand == NONE { self.oldest } else { hand };
+        let at = self.next_with(burden, first);
         self.hands.at[burden as usize] = at;
         self.hands.known = true;
         Some(Slot(at)).filter(|_| at != NONE)
+    }
+
+    /// The first node from `at` on, towards the newest, that has this burden; [`NONE`] if none has.
+    fn next_with(&self, burden: Burden, mut at: u32) -> u32 {
+        while at != NONE && !burden.is_on(&self.nodes[at].token) {
+            at = self.nodes[at].newer;
+        }
+        at
     }
 
     /// A token changed where it stands, and may have a burden now that it did not have: then it is the
@@ -131,10 +137,7 @@ impl Table {
     /// As [`Table::oldest_with`], by looking at all.
     #[cfg(test)]
     pub fn first_with(&self, burden: Burden) -> Option<Slot> {
-        let mut at = self.oldest;
-        while at != NONE && !burden.is_on(&self.nodes[at].token) {
-            at = self.nodes[at].newer;
-        }
+        let at = self.next_with(burden, self.oldest);
         Some(Slot(at)).filter(|_| at != NONE)
     }
 
