@@ -29,6 +29,13 @@ use sidecar::{Sidecar, command, wait_for};
 const API: &str = "dynamodb.TransactWriteItems";
 const GAPS: &str = "oncewatch_tracking_gaps_total{reason=\"restart\"}";
 
+/// Of a detector in this process.
+const OPTIONS: Options = Options {
+    detail: Severity::Warning,
+    trace: Trace::Off,
+    hash_key: [7; 16],
+};
+
 /// A random number generator; the same seed gives the same numbers.
 struct Random(u64);
 
@@ -442,11 +449,6 @@ impl Keeper for Stalling {
 fn a_disk_that_stalls_holds_up_no_thread_that_waits_for_the_lock() {
     let profiles = profiles(&toml::Table::new(), None).unwrap();
     let metrics = Arc::new(Metrics::new(&profiles, &[]));
-    let options = Options {
-        detail: Severity::Warning,
-        trace: Trace::Off,
-        hash_key: [7; 16],
-    };
     let (findings, _reports) = tokio::sync::mpsc::channel(1);
     let sinks = Sinks {
         findings,
@@ -458,7 +460,7 @@ fn a_disk_that_stalls_holds_up_no_thread_that_waits_for_the_lock() {
         disk: disk.clone(),
         reached: reached.clone(),
     });
-    let detector = Detector::new(profiles, options);
+    let detector = Detector::new(profiles, OPTIONS);
     let pipeline = Arc::new(Pipeline::new(detector, metrics, sinks).kept_by(keeper, 0));
     let events = pipeline.clone();
     let reader = std::thread::spawn(move || {
@@ -489,17 +491,12 @@ fn writing_the_state_anew_takes_the_lock_for_moments() {
     let directory = tempfile::tempdir().unwrap();
     let profiles = profiles(&toml::Table::new(), None).unwrap();
     let metrics = Arc::new(Metrics::new(&profiles, &[]));
-    let options = Options {
-        detail: Severity::Warning,
-        trace: Trace::Off,
-        hash_key: [7; 16],
-    };
     let place = Place {
         directory: directory.path().to_owned(),
         bytes_max: 1 << 30,
     };
     let now = Timestamp::from_micros(1_700_000_000_000_000);
-    let found = State::open(place, profiles, options, &metrics, now).unwrap();
+    let found = State::open(place, profiles, OPTIONS, &metrics, now).unwrap();
     let (mut state, mut detector) = (found.state, found.detector);
     detector.keep_journal();
     state.begin(&mut detector, 0, now);

@@ -264,13 +264,20 @@ fn damaged(from: &Path, which: &str, damage: impl Fn(&mut Vec<u8>)) -> tempfile:
     copy
 }
 
-/// A log and a part after it.
-fn two_files() -> (tempfile::TempDir, Vec<[usize; Status::ALL.len()]>) {
+/// A log alone, and how many tokens are in it.
+fn one_file() -> (tempfile::TempDir, Vec<[usize; Status::ALL.len()]>) {
     let directory = tempfile::tempdir().unwrap();
     let mut run = Run::start(directory.path());
     fill(&mut run);
     run.tidy(usize::MAX);
+    let counts = run.counts();
     drop(run);
+    (directory, counts)
+}
+
+/// A log and a part after it.
+fn two_files() -> (tempfile::TempDir, Vec<[usize; Status::ALL.len()]>) {
+    let (directory, _) = one_file();
     let mut run = Run::start(directory.path());
     assert!(run.batch(&[end(2, "ok"), start(6), other(4)]));
     assert!(run.batch(&[end(6, "ok")]));
@@ -340,12 +347,7 @@ fn a_file_cut_anywhere_gives_what_came_before() {
 
 #[test]
 fn what_is_not_ours_is_set_aside_and_a_few_are_kept() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut run = Run::start(directory.path());
-    fill(&mut run);
-    run.tidy(usize::MAX);
-    let counts = run.counts();
-    drop(run);
+    let (directory, counts) = one_file();
     let path = |name: &str| directory.path().join(name);
     let ours = fs::read(path(&files(directory.path())[0])).unwrap();
     let mut newer = ours.clone();
@@ -567,12 +569,7 @@ fn a_link_in_the_place_of_a_file_is_not_followed_and_that_is_said() {
 
 #[test]
 fn a_forged_number_is_not_ours_and_one_before_it_is_said_to_be_the_last() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut run = Run::start(directory.path());
-    fill(&mut run);
-    run.tidy(usize::MAX);
-    let counts = run.counts();
-    drop(run);
+    let (directory, counts) = one_file();
     let path = |number: u64| directory.path().join(format!("state-{number}.part"));
     fs::write(path(u64::MAX), "not mine").unwrap();
     let run = Run::start(directory.path());
